@@ -15,13 +15,19 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from stationkeep.cluster.alarms import TOKEN_EXPIRING
-from stationkeep.cluster.commands import CreateToken, RevokeToken
+from stationkeep.cluster.commands import CreateToken, NoteAccess, RevokeToken
 from stationkeep.cluster.devices.table import MAX_DEVICES
-from stationkeep.cluster.names import party
+from stationkeep.cluster.names import TEXT_RULE, party, text_fault
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.decisions import Outcome, Reason
-from stationkeep.cluster.state.state import MAX_TOKENS, MAX_TOKENS_OF_ONE, Access, Token
+from stationkeep.cluster.state.state import (
+    MAX_ADDRESSES,
+    MAX_TOKENS,
+    MAX_TOKENS_OF_ONE,
+    Access,
+    Token,
+)
 from stationkeep.cluster.state.step import Refused, Step
 from stationkeep.cluster.suggestion import unknown
 
@@ -32,6 +38,8 @@ SHORTEST_LIFE, LONGEST_LIFE = 60_000, 3_650 * LONGEST
 """Milliseconds for which a token may be good."""
 LONGEST_OVERLAP = 7 * LONGEST
 """Milliseconds for which a token may go on beside the one that replaces it."""
+MAX_NOTED, MAX_ADDRESS = 16, 64
+"""Uses and guesses of one command, and characters of an address."""
 NOTICE = 14 * LONGEST
 """Milliseconds before the end of a token at which somebody should know."""
 OF_DEVICES = frozenset({Access.DEVICE, Access.ENROL})
@@ -81,6 +89,39 @@ def revoke_token(step: Step, command: RevokeToken) -> dict[str, object]:
         token = step.state.tokens[token.id] = replace(token, revoked_at=step.now)
         _decide(step, token, "revoked")
     return {"token": token.id, "name": token.name}
+
+
+def note_access(step: Step, command: NoteAccess) -> dict[str, object]:
+    """Keeps from where a token was used, and tells of each address that is new. What has used up
+    its addresses within a day moves about, and of that nothing more is told."""
+    texts = [*(use.address for use in command.uses), *command.guesses]
+    if len(texts) > MAX_NOTED:
+        raise Refused(Reason.INVALID, f"uses: {len(texts)}, at most {MAX_NOTED}")
+    if any(len(text) > MAX_ADDRESS or text_fault(text) for text in texts):
+        raise Refused(Reason.INVALID, f"address: not {TEXT_RULE}, or more than {MAX_ADDRESS}")
+    for use in command.uses:
+        token = step.state.tokens.get(use.token)
+        if token is not None:
+            _note_use(step, token, use.address)
+    for address in command.guesses:
+        step.decide("token", Outcome.NOTED, (), facts={"change": "guessed", "address": address})
+    return {}
+
+
+def _note_use(step: Step, token: Token, address: str) -> None:
+    seen = dict(token.seen)
+    before = seen.pop(address, None)
+    if before is None and len(seen) >= MAX_ADDRESSES:
+        oldest = min(seen, key=lambda one: seen[one])
+        if step.wall - seen[oldest] < LONGEST:
+            return
+        del seen[oldest]
+    seen[address] = step.wall
+    step.state.tokens[token.id] = replace(token, seen=seen)
+    if before is None:
+        facts = {"token": token.id, "name": token.name, "role": token.role.value}
+        facts |= {"change": "used", "address": address}
+        step.decide("token", Outcome.NOTED, (), facts=facts)
 
 
 def watch_tokens(step: Step) -> None:

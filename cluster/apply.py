@@ -51,6 +51,7 @@ from stationkeep.cluster.commands import (
     LiftFreeze,
     MarkOffline,
     MoveMember,
+    NoteAccess,
     OfferTasks,
     OpenStage,
     Pause,
@@ -352,6 +353,8 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return access.create_token(step, command)
         case RevokeToken():
             return access.revoke_token(step, command)
+        case NoteAccess():
+            return access.note_access(step, command)
         case RevokeCertificate():
             return certificates.revoke_certificate(step, command)
         case TrustCa():

@@ -710,6 +710,21 @@ class RevokeToken(Command, frozen=True):
     token: str
 
 
+class Use(msgspec.Struct, frozen=True, array_like=True):
+    """Of a token, and the address from which; of IPv6 the network, of which one machine has all."""
+
+    token: str
+    address: str
+
+
+class NoteAccess(Command, frozen=True):
+    """A member: tokens that were used, each from one address once a day, and an address from which
+    wrong ones were shown again and again."""
+
+    uses: tuple[Use, ...]
+    guesses: tuple[str, ...] = ()
+
+
 class RevokeCertificate(Command, frozen=True):
     """Operator: no member accepts the certificate with this serial number (hexadecimal) any more.
     For good: its node, if it stays a member, has another one issued."""
@@ -843,6 +858,7 @@ AnyCommand = (
     | RecordDelivery
     | CreateToken
     | RevokeToken
+    | NoteAccess
     | RevokeCertificate
     | TrustCa
     | FollowCa

@@ -270,9 +270,13 @@ def _say_member(decision: Decision) -> str:
 
 def _say_token(decision: Decision) -> str:
     facts = decision.facts
+    if facts["change"] == "guessed":
+        return f"wrong tokens are shown again and again from {facts['address']}"
     named = f"token {facts['token']} ({facts['name']}, {facts['role']})"
     if facts["change"] == "revoked":
         return f"{named} revoked"
+    if facts["change"] == "used":
+        return f"{named} used from {facts['address']}, for the first time"
     days = facts["lifetime_ms"] / DAY
     text = f"{named} created, good {f'for {days:.3g} days' if days else 'until it is revoked'}"
     if facts["replaces"]:

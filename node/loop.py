@@ -7,7 +7,7 @@ Order of effects within a turn, and why:
 2. Gossip: the own report goes out. Its time is noted before it leaves: leases count from there.
 3. Leader: evaluates, plans, renews leases, moves time; only proposes.
 4. Voter: ballots for proposals that step 1 brought; mover: where this node is reached, if the
-   state says something else; they only propose.
+   state says something else; witness: who used which token; they only propose.
 5. Enactor: compares what should be with what is; starts and kills hooks, proposes
    acknowledgements.
 6. Rebalancer, conductor and gatekeeper (the leader's), intake and errands: which devices are
@@ -41,6 +41,7 @@ from stationkeep.node.roles.leader_duties import Leader
 from stationkeep.node.roles.lease import Lease
 from stationkeep.node.roles.mover import Mover
 from stationkeep.node.roles.voter import Voter
+from stationkeep.node.roles.witness import Witness
 from stationkeep.node.webhooks.sending import Poster, Webhooks
 
 
@@ -97,6 +98,7 @@ class NodeLoop:
         self.leader = Leader(bench, config, self.gossip)
         self.voter = Voter(bench, self.gossip, config.policies)
         self.mover = Mover(bench, config.own)
+        self.witness = Witness(bench)
         self.enactor = Enactor(bench, config.hooks, self.lease, hooks, memory)
         self.rebalancer = Rebalancer(bench)
         self.conductor = Conductor(bench, leaps)
@@ -109,6 +111,7 @@ class NodeLoop:
             self.leader,
             self.voter,
             self.mover,
+            self.witness,
             self.enactor,
             self.rebalancer,
             self.conductor,

@@ -457,6 +457,14 @@ _COMMANDS |= {
         st.just(0) | wire_integers, st.sampled_from([0, 0, 2]) | wire_integers,
     ),
     c.RevokeToken: st.builds(c.RevokeToken, _token_ids),
+    c.NoteAccess: st.builds(
+        c.NoteAccess,
+        st.lists(
+            st.builds(c.Use, _token_ids, st.sampled_from(["192.0.2.1", "2001:db8::/64"]) | texts),
+            max_size=3,
+        ).map(tuple),
+        st.lists(st.just("192.0.2.9") | texts, max_size=1).map(tuple),
+    ),
     c.RevokeCertificate: st.builds(
         c.RevokeCertificate, st.sampled_from(["1", "ab12", "f" * 40, "0a"]) | texts
     ),

@@ -34,6 +34,8 @@ MAX_EVIDENCE = 60
 """Newest samples of a node that a proposal or a decision quotes; a history may hold 1,000."""
 MAX_WEBHOOKS = 32
 MAX_TOKENS, MAX_TOKENS_OF_ONE = 1_000, 500
+MAX_ADDRESSES = 8
+"""From which a token was used."""
 """Ended ones counted in, which make room; and those of one actor, which are good."""
 MAX_INVITATIONS, MAX_INVITATIONS_OF_ONE = 100, 50
 """The same of invitations; those of one actor, which are open."""
@@ -285,8 +287,9 @@ class Token(msgspec.Struct, frozen=True):
     `role` may. `created_at`: cluster ms; `wall`, `expires_wall`: Unix ms, since it is good for a
     time of people; None: until it is revoked. `ids`: the device that it speaks for or enrols, or
     those whose ids begin so (`begin*`); "" where the role has none. `person`: as whom it approves.
-    `limit`: how many devices one enrols at most, `used`: how many it has. An ended one is kept to
-    be told apart from one that never was.
+    `limit`: how many devices one enrols at most, `used`: how many it has. `seen`: from where it was
+    used, and when last (Unix ms), to the day. An ended one is kept to be told apart from one that
+    never was.
     """
 
     id: str
@@ -302,6 +305,7 @@ class Token(msgspec.Struct, frozen=True):
     person: str = ""
     limit: int = 0
     used: int = 0
+    seen: dict[str, int] = {}
 
     @property
     def actor(self) -> str:

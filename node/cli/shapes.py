@@ -532,3 +532,5 @@ class Token(TypedDict):
     expires_wall_ms: Wall | None
     ends_soon: NotRequired[bool]
     approves_as: NotRequired[str]
+    seen_wall_ms: NotRequired[Wall | None]
+    seen_from: NotRequired[list[str]]

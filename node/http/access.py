@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stationkeep.cluster.access import OF_DEVICES
 from stationkeep.cluster.devices.credentials import Standing
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.state.state import Access, Token
@@ -90,7 +91,9 @@ class Admission:
     """The rule of one node, for requests and WebSockets. `local`: a token that is this node's own.
     `rescues`: paths of orders that end trouble, which are taken however often they come. `fleet`:
     the devices, with the credentials of their own. `known`: called with the address of a connection
-    when somebody of the ladder comes in by it. `outcomes`: how many came in, or why not."""
+    when somebody of the ladder comes in by it. `used`: with a token and an address, when somebody
+    comes in who is no device; `guessed`: with an address from which too many fail. `outcomes`: how
+    many came in, or why not."""
 
     def __init__(
         self,
@@ -104,12 +107,15 @@ class Admission:
         rescues: Iterable[str] = (),
         fleet: Callable[[], Fleet] = Fleet,
         known: Callable[[str], None] = lambda _: None,
+        used: Callable[[str, str], None] = lambda *_: None,
+        guessed: Callable[[str], None] = lambda _: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.required = required
         self._tokens, self._local, self._node = tokens, local, node
         self._fleet, self._known = fleet, known
+        self._used, self._guessed = used, guessed
         self._wall, self._clock, self._probes = wall, clock, frozenset(probes)
         self._failures, self._rates = Failures(), Rates(clock)
         self._rescues = frozenset(rescues)
@@ -139,6 +145,8 @@ class Admission:
         if caller.token and caller.role in LADDER and not free:
             self._pace(caller, order=method not in ("GET", "HEAD") and right is not READ)
         self.outcomes["admitted"] += 1
+        if caller.token and caller.role not in OF_DEVICES:
+            self._used(caller.token, address)
         if caller.role in LADDER:
             self._known(peer)
         return caller
@@ -209,6 +217,8 @@ class Admission:
         """What whoever fails to prove a secret is told; counted as `word`."""
         self.outcomes[word] += 1
         if self._failures.too_many(address, self._clock()):
+            if self._failures.many_of(address):
+                self._guessed(address)
             rule = f"{MAX_FAILURES} failed attempts in {FAILURE_SECONDS:g} s from {address}"
             # Over TLS another connection costs a handshake, of which an address has few a second.
             headers = {"Retry-After": RETRY_AFTER, "Connection": "close"}
@@ -234,6 +244,10 @@ class Failures:
     def __init__(self) -> None:
         self._of: dict[str, tuple[float, int]] = {}
         self._of_all = (0.0, 0)
+
+    def many_of(self, address: str) -> bool:
+        """Whether it is this address that has failed too often, and not all together."""
+        return self._of.get(subscriber(address), (0.0, 0))[1] > MAX_FAILURES
 
     def too_many(self, address: str, now: float) -> bool:
         """Counts one more; whether that is too many."""

@@ -64,6 +64,8 @@ class Server(uvicorn.Server):
             rescues=(*roles.RESCUES, rings.RELEASE_BRAKE),
             fleet=lambda: replica.state.fleet,
             known=self.acceptor.know if self.acceptor is not None else lambda _: None,
+            used=service.loop.witness.used,
+            guessed=service.loop.witness.guessed,
         )
         self.agents = Sessions(own.node, service.intake, service.errands, replica, admission)
         made = partial(Connection, self.agents.turns, Crowd(), PROBES)

@@ -11,7 +11,9 @@ class TokenView(View, frozen=True):
     """One token. `created_wall_ms`, `expires_wall_ms`: Unix ms; null: until it is revoked.
     `ends_soon`: it was made for long and ends within two weeks. `approves_as`: as whom, where two
     people have to agree. `ids`: the devices that it is about, "" where it is about none. `limit`,
-    `used`: how many devices one enrols at most, and has."""
+    `used`: how many devices one enrols at most, and has. `seen_from`: addresses from which it was
+    used, or networks of IPv6, the last one first, and when that was (Unix ms, to the day); those of
+    devices are not kept."""
 
     token: str
     name: str
@@ -25,6 +27,8 @@ class TokenView(View, frozen=True):
     approves_as: str
     limit: int
     used: int
+    seen_wall_ms: int | None
+    seen_from: list[str]
 
 
 class TokenList(View, frozen=True):
@@ -39,6 +43,7 @@ def token_view(token: Token, wall: int) -> TokenView:
         state = "expired" if token.revoked_at is None else "revoked"
     return TokenView(
         token.id, token.name, token.role, state, token.ids, token.created_by, token.wall,
-        token.expires_wall, state == "good" and ends_soon(token, wall),
-        token.person, token.limit, token.used,
+        token.expires_wall, state == "good" and ends_soon(token, wall), token.person, token.limit,
+        token.used, max(token.seen.values(), default=None),
+        sorted(token.seen, key=lambda address: -token.seen[address]),
     )  # fmt: skip

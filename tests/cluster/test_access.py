@@ -4,14 +4,32 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.access import HASH_BYTES, LONGEST_LIFE, LONGEST_OVERLAP
+from stationkeep.cluster.access import (
+    HASH_BYTES,
+    LONGEST_LIFE,
+    LONGEST_OVERLAP,
+    MAX_ADDRESS,
+    MAX_NOTED,
+)
 from stationkeep.cluster.alarms import TOKEN_EXPIRING
 from stationkeep.cluster.apply import apply
-from stationkeep.cluster.commands import AcknowledgeAlarm, CreateToken, Draft, RevokeToken
+from stationkeep.cluster.commands import (
+    AcknowledgeAlarm,
+    CreateToken,
+    Draft,
+    NoteAccess,
+    RevokeToken,
+    Use,
+)
 from stationkeep.cluster.names import party, speaks_for
 from stationkeep.cluster.sentences import sentence
 from stationkeep.cluster.state import codec
-from stationkeep.cluster.state.state import MAX_TOKENS, MAX_TOKENS_OF_ONE, Access
+from stationkeep.cluster.state.state import (
+    MAX_ADDRESSES,
+    MAX_TOKENS,
+    MAX_TOKENS_OF_ONE,
+    Access,
+)
 from tests.cluster.driver import WALL, Driver, settled
 
 DAY = 86_400_000
@@ -150,6 +168,46 @@ def test_nobody_is_told_of_the_end_of_what_was_made_for_a_short_time() -> None:
     order(driver, create("bbbbbbbb", lifetime=0, hash=hashed(2)))
     driver.clock += 27 * DAY
     assert told(driver) is None
+
+
+def uses(driver: Driver, *addresses: str) -> None:
+    driver.done(NoteAccess(tuple(Use("aaaaaaaa", address) for address in addresses)))
+
+
+def test_a_new_address_of_a_token_is_told_once_and_an_old_one_makes_room() -> None:
+    driver = settled()
+    order(driver, create())
+    first = [f"192.0.2.{n}" for n in range(MAX_ADDRESSES)]
+    uses(driver, *first)
+    made = driver.state.decisions_made
+    uses(driver, *first, "198.51.100.1")
+    assert driver.state.decisions_made == made, "who has so many in a day moves about"
+    driver.clock += DAY
+    uses(driver, *first[1:])
+    assert driver.state.decisions_made == made
+    uses(driver, "198.51.100.1")
+    assert set(driver.state.tokens["aaaaaaaa"].seen) == {*first[1:], "198.51.100.1"}
+    told = "token aaaaaaaa (ci, operator) used from 198.51.100.1, for the first time"
+    assert sentence(driver.state.decisions[-1]) == told
+
+
+def test_guesses_are_told_and_an_ended_token_is_not_missed() -> None:
+    driver = settled()
+    driver.done(NoteAccess((Use("zzzzzzzz", "192.0.2.1"),), ("2001:db8::/64",)))
+    told = "wrong tokens are shown again and again from 2001:db8::/64"
+    assert sentence(driver.state.decisions[-1]) == told
+
+
+@pytest.mark.parametrize(
+    "address", ["a" * (MAX_ADDRESS + 1), "\x1b[2J", "\n"], ids=["long", "a terminal's", "a line"]
+)
+def test_what_is_no_address_is_not_kept(address: str) -> None:
+    driver = settled()
+    order(driver, create())
+    for command in (NoteAccess((Use("aaaaaaaa", address),)), NoteAccess((), (address,))):
+        assert driver.refused(command)[0] == "invalid"
+    crowd = tuple(Use("aaaaaaaa", str(n)) for n in range(MAX_NOTED + 1))
+    assert driver.refused(NoteAccess(crowd))[0] == "invalid"
 
 
 def test_an_id_is_used_once() -> None:

@@ -359,7 +359,7 @@ def tokens(items: list[Json]) -> RenderableType:
     """Tokens: whose, what they open, until when."""
     if not items:
         return Text("no tokens")
-    columns = ("TOKEN", "NAME", "ROLE", "STATE", "EXPIRES", "CREATED", "BY", "ENROLLED")
+    columns = ("TOKEN", "NAME", "ROLE", "STATE", "EXPIRES", "USED", "CREATED", "BY", "ENROLLED")
     table = grid(*columns, wrapped=("IDS",))
     for item in items:
         style = "yellow" if item.get("ends_soon") else ""
@@ -372,6 +372,7 @@ def tokens(items: list[Json]) -> RenderableType:
             item["role"],
             Text(item["state"], style="" if item["state"] == "good" else "dim"),
             expires,
+            wording.date(item.get("seen_wall_ms")),
             wording.date(item["created_wall_ms"]),
             item["created_by"],
             f"{item.get('used', 0)}/{limit}" if (limit := item.get("limit")) else "",

@@ -304,6 +304,24 @@ def test_nobody_else_is_believed_and_neither_is_what_is_no_address() -> None:
     assert proxied("10.0.0.1, 10.0.0.2") == "10.1.2.3"
 
 
+def test_uses_and_guesses_are_told_of_and_those_of_devices_are_not() -> None:
+    seen: list[tuple[str, ...]] = []
+    door = Door(used=lambda *use: seen.append(use), guessed=lambda address: seen.append((address,)))
+    device = draw()
+    door.tokens[device.id] = token(device, Access.DEVICE, ids="*")
+    door.ask(peer="192.0.2.1", authorization=bearer(GOOD))
+    door.ask("/v1/devices/a/task", authorization=bearer(device))
+    for _ in range(MAX_FAILURES):
+        door.refused(peer="192.0.2.9", authorization=bearer(draw()))
+    assert seen == [(GOOD.id, "192.0.2.1")]
+    door.refused(peer="192.0.2.9", authorization=bearer(draw()))
+    assert seen[1:] == [("192.0.2.9",)]
+    for number in range(MAX_FAILURES_OF_ALL):
+        door.refused(peer=f"192.0.3.{number}", authorization=bearer(draw()))
+    assert door.refused(peer="192.0.2.8", authorization=bearer(draw()))[0] == 429
+    assert len(seen) == 2, "it has failed once"
+
+
 def test_what_came_of_all_who_asked_is_counted() -> None:
     door = Door()
     door.ask(authorization=bearer(GOOD))
