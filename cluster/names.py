@@ -25,6 +25,8 @@ _LOWER = {code: chr(code).lower() for code in range(0x100)}
 """Of all that a header can hold. What has a small letter beyond that depends on the release of
 Unicode, and replicas must not."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
+DEVICE_ID_RULE = "1 to 128 letters, digits or . _ : @ + - beginning with a letter or digit"
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 """As RFC 1123 has it, and underscores, which names of containers have."""

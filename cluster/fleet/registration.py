@@ -19,7 +19,7 @@ from stationkeep.cluster.fleet.enrolment import enrol, enrolment_fault, note_enr
 from stationkeep.cluster.fleet.journeys import Journey, travel
 from stationkeep.cluster.fleet.reports import Batch, named, serving, take_in
 from stationkeep.cluster.fleet.storm import watch
-from stationkeep.cluster.names import text_fault
+from stationkeep.cluster.names import DEVICE_ID, DEVICE_ID_RULE, text_fault
 from stationkeep.cluster.numbers import SEQUENCE, SESSION, U32
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.events import DevicesRegistered
@@ -30,8 +30,6 @@ MAX_PROPERTIES = 32
 """Labels, and capabilities, of one device."""
 OLDER = "is older than"
 """In the refusal of a session before the one that is known, and in no other."""
-DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
-DEVICE_ID_RULE = "1 to 128 letters, digits or . _ : @ + - beginning with a letter or digit"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,63}")
 
 

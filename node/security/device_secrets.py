@@ -11,7 +11,7 @@ import hmac
 import re
 from typing import NamedTuple
 
-from stationkeep.cluster.fleet.registration import DEVICE_ID
+from stationkeep.cluster.names import DEVICE_ID
 from stationkeep.node.security.tokens import TokenFault, draw_secret
 
 PREFIX = "skd_"

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from stationkeep.cluster.commands import CreateToken, ResetCredential, RevokeCredential
+from stationkeep.cluster.devices.credentials import Standing
 from stationkeep.node.agent import addresses, turned_away
 from stationkeep.node.agent.client import DeviceAgent
 from stationkeep.node.agent.own_credential import OwnCredentials, credentials_of
 from stationkeep.node.agent.readings import Readings
+from stationkeep.node.fleet.replies import Assignment
+from stationkeep.node.gateway.conversation import Conversation
 from stationkeep.node.security.device_secrets import draw, parse
 from stationkeep.node.security.tokens import ENROLMENT_PREFIX
 from stationkeep.node.security.tokens import draw as draw_token
@@ -87,7 +90,6 @@ async def test_a_device_that_was_killed_before_its_answer_enrols_with_the_same_s
 ) -> None:
     monkeypatch.setattr(OwnCredentials, "enrolled", lambda _: None)
     first = agent(port, file)
-    first._link = None
     starting = asyncio.create_task(first.start())
     await until(lambda: doorstep.replica.state.tokens[TOKEN.id].used)
     starting.cancel()
@@ -113,6 +115,41 @@ async def test_one_too_many_waits_and_says_why(
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     assert doorstep.fleet.row("phone-3") is None
+
+
+async def test_many_enrol_at_once_though_answers_are_lost_and_one_more_does_not(
+    doorstep: Doorstep, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried with 500 of them, too, which takes 20 s."""
+    token, many = draw_token(ENROLMENT_PREFIX), 50
+    doorstep.commit(CreateToken(token.id, "many", "enrol", token.hash, ids="phone-*", limit=many))
+    ids = [f"phone-{number:03}" for number in range(many + 1)]
+    unlucky = set(ids[::10])
+    answer = Conversation.registered
+
+    def registered(self: Conversation, assignment: Assignment) -> None:
+        if assignment.device in unlucky:
+            unlucky.remove(assignment.device)
+            self._socket.abort()
+        else:
+            answer(self, assignment)
+
+    monkeypatch.setattr(Conversation, "registered", registered)
+    agents = [agent(port, tmp_path / id_, token.text, id_) for id_ in ids]
+    starting = [asyncio.create_task(each.start()) for each in agents]
+    async with asyncio.timeout(60):
+        while sum(task.done() for task in starting) < many:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    credentials = {id_: doorstep.fleet.credential(id_) for id_ in ids}
+    out = [id_ for id_ in ids if credentials[id_].standing is Standing.NONE]
+    assert (len(out), len(doorstep.fleet), len(unlucky - {*out})) == (1, many, 0)
+    assert doorstep.replica.state.tokens[token.id].used == many
+    for id_ in set(ids) - {*out}:
+        assert credentials[id_].hash == parse(kept(tmp_path / id_)[0]).hash
+    for task, each in zip(starting, agents, strict=True):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await each.stop()
 
 
 async def test_a_revoked_device_comes_back_after_a_reset_with_another_secret(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -28,6 +29,7 @@ from stationkeep import (
 )
 from stationkeep.node.api.resources.events import PATH as EVENTS
 from stationkeep.node.chaos.constellation import free_ports
+from stationkeep.node.security import device_secrets as own
 from stationkeep.node.security import invitations as words
 from stationkeep.node.security import local_door
 from stationkeep.node.security.authorisation import RIGHTS
@@ -74,6 +76,11 @@ class Guarded(Cluster):
 
         self.wait_until(succeeded)
         return done[-1].stdout
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a command: nobody is logged in who was not by one."""
+        return self._environment
 
     def create(self, name: str, *options: str) -> Path:
         """The file of a new token."""
@@ -204,6 +211,98 @@ def _revoke(cluster: Guarded, file: Path) -> None:
     cluster.administer("tokens", "revoke", parse(file.read_text().strip()).id)
 
 
+def test_devices_enrol_by_one_token_and_lose_what_is_their_own_at_once(cluster: Guarded) -> None:
+    options = ("--role", "enrol", "--ids", "sensor-*", "--limit", "3", "--expires", "24h")
+    asyncio.run(_enrolled(cluster, cluster.create("berlin", *options)))
+    sensor = _process(cluster, "sensor-1", cluster.tokens / "sensor-1")
+    try:
+        assert sensor.stderr is not None
+        said = next(line for line in sensor.stderr if "registered" in line or "refused" in line)
+        assert "sensor-1: registered at https://" in said, "the enrolment token is gone"
+        arguments = Path(f"/proc/{sensor.pid}/cmdline").read_bytes()
+        assert SECRET.search(arguments) is None
+    finally:
+        sensor.terminate()
+        sensor.communicate()
+
+
+async def _enrolled(cluster: Guarded, token: Path) -> None:
+    """Three devices enrol, each at another node; a fourth does not, nor another `sensor-1`. Then
+    one is revoked at another node than its own."""
+    agents = [_sensor(cluster, n, token, node) for n, node in enumerate(NODES, 1)]
+    await asyncio.gather(*(agent.start() for agent in agents))
+    for agent in agents:
+        shown = _shown(cluster.tokens / agent.identity.device_id)["Authorization"]
+        cluster.made.append(shown.removeprefix("Bearer "))
+    refused = [await _registered(cluster, token, device) for device in ("sensor-4", "sensor-1")]
+    assert ["its limit" in refused[0], "is known already" in refused[1]] == [True, True]
+    os.unlink(token)
+    assert await _reported(cluster, cluster.tokens / "sensor-1") == [9, [9]]
+    device, before = agents[1], agents[1].node
+    await _order(cluster, "DELETE", "/v1/devices/sensor-2/credential")
+    async with asyncio.timeout(5):
+        while device.node is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert (before, list(device.tally.lost)) == (
+        cluster.url(SECOND),
+        ["the node closed it: 4003 what opened this has been revoked"],
+    )
+    for agent in agents:
+        await agent.stop()
+
+
+def _sensor(cluster: Guarded, number: int, token: Path, node: str) -> DeviceAgent:
+    name = f"sensor-{number}"
+    return DeviceAgent(
+        name, cluster.url(node), token_file=token, ca=cluster.ca,
+        credential_file=cluster.tokens / name,
+    )  # fmt: skip
+
+
+async def _registered(cluster: Guarded, token: Path, device: str) -> str:
+    """Why a device is not taken in that enrols over HTTP."""
+    secret = own.draw(device)
+    said = {"device_status": _status(device), "credential_sha256": secret.hash.hex()}
+    async with httpx.AsyncClient(verify=cluster._trusted, headers=_shown(token)) as http:
+        url = f"{cluster.url(THIRD)}/v1/devices:register"
+        answer = (await http.post(url, json={"registrations": [said]})).json()
+    return str(answer["errors"][0]["rule"])
+
+
+async def _order(cluster: Guarded, method: str, path: str) -> None:
+    """Of an operator, at the first node."""
+    token = await asyncio.to_thread(cluster.create, "ops", "--role", "operator")
+    async with httpx.AsyncClient(verify=cluster._trusted, headers=_shown(token)) as http:
+        answer = await http.request(method, cluster.url(FIRST) + path, timeout=30)
+    assert answer.status_code == 200, answer.text
+
+
+async def _reported(cluster: Guarded, credential: Path) -> list[Any]:
+    """How many statuses are taken of ten, of which the last is another device's; which are not."""
+    shown = _shown(credential)
+    devices = [credential.name] * 9 + ["sensor-2"]
+    said = [{"device_status": _status(device)} for device in devices]
+    async with httpx.AsyncClient(verify=cluster._trusted, headers=shown) as http:
+        url = f"{cluster.url(FIRST)}/v1/devices:report"
+        answer = (await http.post(url, json={"statuses": said})).json()
+    return [answer["accepted"], [error["index"] for error in answer["errors"]]]
+
+
+def _status(device: str) -> dict[str, Any]:
+    return {
+        "slave_id": device, "battery_level": 80, "battery_charging": False, "cpu_usage": 12,
+        "memory_usage": 30, "disk_usage": 20,
+    }  # fmt: skip
+
+
+def _process(cluster: Guarded, device: str, credential: Path) -> subprocess.Popen[str]:
+    """An agent as a service runs it, whose enrolment token is gone."""
+    words = ["--ca", str(cluster.ca), "agent", "--url", cluster.url(THIRD), "--id", device]
+    words += ["--credential-file", str(credential), "--token-file", str(cluster.tokens / "berlin")]
+    command = [sys.executable, "-m", "stationkeep", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=cluster.environment)
+
+
 def test_no_secret_is_anywhere_but_where_it_belongs(cluster: Guarded) -> None:
     admin = cluster.create("root", "--role", "admin")
     cluster.create("sensors", "--role", "device", "--ids", "sensor-*")
@@ -242,12 +341,12 @@ def _lose(cluster: Guarded, admin: Path, lost: str) -> None:
 
 
 def _shown(token: Path) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token.read_text().strip()}"}
+    return {"Authorization": f"Bearer {token.read_text().split()[0]}"}
 
 
 def _of_token(text: str) -> list[bytes]:
     """Its secret as it is shown, and as the bytes that were drawn."""
-    secret = parse(text).secret
+    secret = (own.parse if text.startswith(own.PREFIX) else parse)(text).secret
     return [secret.encode(), base64.b32decode(secret.upper() + "====")]
 
 
