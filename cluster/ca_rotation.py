@@ -34,6 +34,8 @@ from stationkeep.cluster.state.step import Refused, Step
 
 PIN = re.compile(r"sha256:[0-9a-f]{64}")
 PIN_RULE = "sha256: and 64 hexadecimal digits"
+TOLD_WITHIN = 2_000
+"""ms from a node's trust in the second CA until it has told all devices that it serves."""
 MAX_FIRST = 16
 """CAs that one may replace."""
 _STEPS: dict[str, CaStep | None] = {"": None} | {step.value: step for step in CaStep}
@@ -191,7 +193,7 @@ def devices_behind(state: ClusterState) -> int:
     if rotation.trusted_at is None:
         return len(state.fleet)
     used = slice(0, table.used)
-    unheard = table.seen_at[used] < rotation.trusted_at
+    unheard = table.seen_at[used] < rotation.trusted_at + TOLD_WITHIN
     return int(np.count_nonzero(unheard & (table.birth[used] > 0)))
 
 

@@ -239,6 +239,8 @@ class Link:
                 self._ringed(told.payload.ring, told.payload.reason, told.payload.timestamp)
             case wire.Error():
                 self._refused(channel, told.payload)
+            case wire.Trust() if channel.url.startswith("https:"):  # who has proved who it is
+                self._addresses.credentials.learn(told.payload.ca)
             case wire.Task() | wire.TaskAck() | wire.TaskCancel() if self._tasks is not None:
                 self._tasks.told(told)
 

@@ -69,6 +69,10 @@ class Gatehouse(Protocol):
         """Addresses of all nodes, any of which a device may use."""
         ...
 
+    def trusted(self) -> str:
+        """The CAs that devices are to trust, in PEM; "" when that is no news to anybody."""
+        ...
+
 
 class Conversation:
     """The protocol on one connection; implements `node.gateway.websocket.Handler` and
@@ -215,8 +219,14 @@ class Conversation:
             self._node.addresses(),
         )
         self._send(wire.Ack, payload)
+        if ca := self._node.trusted():
+            self.trust(ca)
         if self._caller.enrolment:
             self._socket.end(Close.NORMAL, "enrolled", "connect with the credential of your own")
+
+    def trust(self, ca: str) -> None:
+        """Tells the device whom to trust from now on."""
+        self._send(wire.Trust, wire.TrustPayload(ca))
 
     def refused(self, refusal: IntakeRefusal) -> None:
         """The registration was refused."""

@@ -6,6 +6,7 @@ how they end, by cause. What is said on one is a `node.gateway.conversation.Conv
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
@@ -41,6 +42,8 @@ SPREAD_SECONDS = 60.0
 """Between two checks whether this node has more than its share of the devices."""
 DRAINED_AT_ONCE = 256
 """Connections closed in one turn of the event loop when the node stops."""
+TOLD_AT_ONCE = 64
+"""Devices that are told whom to trust in one turn of the event loop."""
 ENDS = (
     "gone", "too_fast", "too_slow", "silent", "unregistered", "invalid_frames", "refused",
     "superseded", "removed", "stopping", "spread", "revoked", "enrolled",
@@ -67,13 +70,19 @@ class Sessions:
         errands: Errands,
         replica: Replica,
         admission: Admission | None = None,
+        *,
+        trusted: Callable[[], str] = str,
     ) -> None:
-        """`admission`: to whom; None: to everybody."""
+        """`admission`: to whom; None: to everybody. `trusted`: the CAs that devices are to trust,
+        in PEM; "" when that is no news to anybody."""
         self.node, self.intake, self.errands, self._replica = node, intake, errands, replica
         self.admission = admission or Admission()
         self.turns = Turns()
         """Schedules the parsing of what arrives."""
-        self._sockets: set[AgentSocket] = set()
+        self.trusted = trusted
+        self._told, self._untold = "", list[AgentSocket]()
+        """Of `trusted`, and who is still to be told that."""
+        self._sockets: dict[AgentSocket, Conversation] = {}
         self._callers: dict[AgentSocket, Caller] = {}
         """Of connections that a token or a credential has opened."""
         self._ended_before = 0
@@ -125,16 +134,16 @@ class Sessions:
 
     def admitted(self, socket: AgentSocket, codec: Codec, caller: Caller) -> Handler:
         """A connection was accepted; the device has to register."""
-        self._sockets.add(socket)
         if self.admission.required:
             self._callers[socket] = caller
         socket.due = socket.last_frame_at + REGISTRATION_SECONDS
+        talk = self._sockets[socket] = Conversation(self, socket, codec, caller)
         self._sweep_later()
-        return Conversation(self, socket, codec, caller)
+        return talk
 
     def closed(self, socket: AgentSocket, why: str) -> None:
         """A connection is gone."""
-        self._sockets.discard(socket)
+        self._sockets.pop(socket, None)
         self._callers.pop(socket, None)
         self.ended[why] += 1
 
@@ -152,10 +161,24 @@ class Sessions:
         for socket in [socket for socket in self._sockets if socket.due <= now]:
             self._overdue(socket, now)
         self._end_ended()
+        if self.trusted() != self._told:
+            self._told, self._untold = self.trusted(), list(self._sockets)
+            self._tell(loop)
         if now >= self._spread_at:
             self._spread_at = now + SPREAD_SECONDS
             self._spread()
         self._sweep_later()
+
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tells devices whom to trust, a few in each turn of the event loop. One that registers
+        meanwhile hears of it then."""
+        for socket in self._untold[-TOLD_AT_ONCE:]:
+            talk = self._sockets.get(socket)
+            if self._told and talk is not None and socket.stage is Stage.REGISTERED:
+                talk.trust(self._told)
+        del self._untold[-TOLD_AT_ONCE:]
+        if self._untold:
+            loop.call_soon(self._tell, loop)
 
     def _end_ended(self) -> None:
         """Closes what was opened by something that is good no more. Thousands may share a token;

@@ -67,7 +67,15 @@ class Server(uvicorn.Server):
             used=service.loop.witness.used,
             guessed=service.loop.witness.guessed,
         )
-        self.agents = Sessions(own.node, service.intake, service.errands, replica, admission)
+
+        def trusted() -> str:
+            """Once the CA was replaced: before, devices have what they were given."""
+            known = tls is not None and replica.state.rotation is not None
+            return tls.current.trusted if known and tls is not None else ""
+
+        self.agents = Sessions(
+            own.node, service.intake, service.errands, replica, admission, trusted=trusted
+        )
         made = partial(Connection, self.agents.turns, Crowd(), PROBES)
         super().__init__(
             uvicorn.Config(

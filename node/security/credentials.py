@@ -7,6 +7,7 @@ replaces the file replaces the token. Source: guide/access.md.
 """
 
 import os
+import pathlib
 import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -16,6 +17,7 @@ from stationkeep.node.security.handshake import client_options
 from stationkeep.node.security.tokens import TokenFault, parse
 from stationkeep.node.system.addresses import crosses_in_clear, origin_of, split_url
 from stationkeep.node.system.operator_files import regular
+from stationkeep.node.system.small_file import SmallFile
 
 if TYPE_CHECKING:
     import httpx
@@ -59,6 +61,8 @@ class Credentials:
         self._said = frozenset(map(origin_of, said))
         self._ca = os.fspath(ca or os.environ.get(trust.VARIABLE) or "")
         self._file = None if token_file is None else os.fspath(token_file)
+        self._learnt: dict[bytes, str] = {}
+        """What has taken the place of which content of the CA's file."""
         if self._ca:
             trust.of_file(self._ca)
         if self._file is not None:
@@ -119,15 +123,30 @@ class Credentials:
     def turned_away(self, rule: str) -> None:
         """A node will not have what it was shown, by this rule."""
 
+    def learn(self, ca: str) -> None:
+        """Takes the word of a node of the cluster for whom to trust from now on, in PEM. The file
+        follows; where it is not ours to write to, it is remembered until the file is another."""
+        if not self._ca:
+            return
+        try:
+            trust.of_ca(ca)
+            content = trust.content_of(self._ca)
+            if content == ca.encode() or self._learnt.get(content) == ca:
+                return
+            self._learnt = {content: ca}
+            SmallFile(pathlib.Path(self._ca), 0o644).save(ca.encode())
+        except (OSError, ValueError):  # also what is no CA at all
+            return
+
     def verification(self) -> ssl.SSLContext | bool:
         """What httpx's transports take as `verify`. Raises `TrustError`."""
-        return trust.of_file(self._ca) if self._ca else True
+        return trust.of_file(self._ca, self._learnt) if self._ca else True
 
     def connection_options(self, *, secure: bool) -> dict[str, Any]:
         """Arguments of `create_connection` to a node's HTTP port. Raises `TrustError`."""
         if not secure:
             return {}
-        return client_options(trust.of_file(self._ca)) if self._ca else {"ssl": True}
+        return client_options(trust.of_file(self._ca, self._learnt)) if self._ca else {"ssl": True}
 
 
 def bearer(token: str) -> str:

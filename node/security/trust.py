@@ -7,7 +7,9 @@ those of web sites are.
 
 import os
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from stationkeep.node.security.handshake import context, judge
@@ -31,25 +33,31 @@ def trusted() -> ssl.SSLContext | None:
     return None if not path else of_file(path)
 
 
-def of_file(path: str) -> ssl.SSLContext:
-    """The context for nodes of the CA in a file; one for each content. Raises `TrustError`."""
+def of_file(path: str, learnt: Mapping[bytes, str] = MappingProxyType({})) -> ssl.SSLContext:
+    """The context for nodes of the CA in a file; one for each content. `learnt`: what is to be in
+    the place of which content. Raises `TrustError`."""
+    content = content_of(path)
     try:
-        with open(path, "rb", opener=regular) as file:
-            content = file.read(MAX_CA + 1)
-    except OSError as error:
-        raise TrustError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        return of_ca(content.decode("ascii"))
+        return of_ca(learnt.get(content) or content.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
         raise TrustError(f"{path} has no CA's certificates in PEM") from error
+
+
+def content_of(path: str) -> bytes:
+    """Of a CA's file. Raises `TrustError`."""
+    try:
+        with open(path, "rb", opener=regular) as file:
+            return file.read(MAX_CA + 1)
+    except OSError as error:
+        raise TrustError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @lru_cache(8)
 def of_ca(pem: str) -> ssl.SSLContext:
     """The context for nodes with certificates of this CA. Raises `ssl.SSLError`, ValueError."""
     probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if len(pem) > MAX_CA:
-        raise ValueError(f"a CA file has at most {MAX_CA} bytes")
+    if len(pem) > MAX_CA or not pem.isascii():
+        raise ValueError(f"a CA file has at most {MAX_CA} bytes, in ASCII")
     probe.load_verify_locations(cadata=pem)
     cas: list[Any] = probe.get_ca_certs()
     uris = [name for ca in cas for kind, name in ca.get("subjectAltName", ()) if kind == "URI"]

@@ -257,6 +257,12 @@ class ErrorPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     task_id: str | None = None
 
 
+class TrustPayload(msgspec.Struct, frozen=True):
+    """`ca`: the certificates of the CAs that the cluster's nodes have, in PEM."""
+
+    ca: str
+
+
 class Message(msgspec.Struct, frozen=True, tag_field="message_type"):
     """Base of what nodes send."""
 
@@ -288,7 +294,11 @@ class TaskCancel(Message, frozen=True, tag="task_cancel"):
     payload: tasks.TaskCancelPayload
 
 
-Told = Ack | RingAssignment | Error | Task | TaskAck | TaskCancel
+class Trust(Message, frozen=True, tag="trust"):
+    payload: TrustPayload
+
+
+Told = Ack | RingAssignment | Error | Task | TaskAck | TaskCancel | Trust
 
 
 # -- encodings ----------------------------------------------------------------------------------

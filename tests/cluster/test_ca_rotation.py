@@ -139,7 +139,7 @@ def test_devices_that_were_not_told_are_counted_and_left_behind_on_purpose_alone
     assert ca_rotation.devices_behind(driver.state) == 2
     driver.wait(1_000)
     reach(driver, "trusts")
-    driver.wait(1_000)
+    driver.wait(ca_rotation.TOLD_WITHIN)
     devices.register("iphone", session=2)
     assert "1 devices have not been told" in why_not(driver, SwitchCa())
     assert phase(driver) is CaPhase.TRUSTING

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -469,6 +470,22 @@ def test_once_it_is_served_again_a_device_is_as_patient_as_before() -> None:
     pauses = [later - at for at, later in pairwise(cluster.dialled)]
     assert pauses[5] > 60
     assert pauses[7] < 40
+
+
+@pytest.mark.parametrize(
+    ("url", "believed"),
+    [("https://sat-001:8701", True), ("http://sat-001:8701", False), ("http://https:1", False)],
+)
+def test_whom_to_trust_is_believed_of_who_has_proved_to_be_a_node_alone(
+    url: str, believed: bool
+) -> None:
+    """In plain text anybody could say it."""
+    heard: list[str] = []
+    addresses = SimpleNamespace(credentials=SimpleNamespace(learn=heard.append))
+    said = wire.Trust("sat-001", "pixel", wire.TrustPayload("CA"))
+    by: Any = SimpleNamespace(_addresses=addresses)
+    link.Link.received(by, SimpleNamespace(url=url), link.CODEC.encode(said))  # type: ignore[arg-type]
+    assert heard == ["CA"] * believed
 
 
 # -- a credential of its own

@@ -117,6 +117,25 @@ async def test_a_new_ring_is_told_at_once(doorstep: Doorstep, port: int) -> None
         assert message["payload"].keys() == {"ring", "reason", "timestamp", "revision"}
 
 
+async def test_devices_are_told_whom_to_trust_when_that_changes_and_when_they_come(
+    doorstep: Doorstep, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(agents, "TOLD_AT_ONCE", 1)
+    async with device(port, "one") as one, device(port, "two") as two, device(port, "3") as three:
+        for each in (one, two):
+            await each.register()
+        doorstep.agents.trusted = lambda: "CA"
+        for each in (one, two):
+            told = await each.hear()
+            assert (told["message_type"], told["receiver_id"]) == ("trust", each.id)
+            assert told["payload"] == {"ca": "CA"}
+        await three.register()
+        assert (await three.hear())["payload"] == {"ca": "CA"}
+        beat = await one.ask("heartbeat", {"sequence": 7})
+        assert beat["payload"]["of"] == "heartbeat"  # nothing was said twice
+
+
 @pytest.mark.parametrize("name", ALL_SUBPROTOCOLS)
 async def test_both_encodings(doorstep: Doorstep, port: int, name: str) -> None:
     codec = wire.CODECS[name]

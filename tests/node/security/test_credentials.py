@@ -1,14 +1,16 @@
 """What is shown to whom, and whom one trusts: addresses that were said, the CA, a file."""
 
+import ssl
 from pathlib import Path
 
 import httpx
 import pytest
 
-from stationkeep.node.security import trust
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security import credentials, trust
 from stationkeep.node.security.credentials import VARIABLE, Credentials
 from stationkeep.node.security.tokens import draw
-from tests.node.security.issuing import files
+from tests.node.security.issuing import at, authority, files
 
 SAID = "https://sat-001.example.net:8701"
 TOLD = "https://sat-002.example.net:8701"
@@ -133,3 +135,53 @@ def test_faults_name_the_argument_and_not_what_it_is(
 def test_nothing_shows_the_token_to_who_looks_at_it() -> None:
     found = Credentials([SAID], token=TOKEN)
     assert TOKEN not in f"{found} {found!r}"
+
+
+def both(ca: Path) -> str:
+    """What nodes say while one CA takes the place of another."""
+    second = made.new_authority("c", at(0), uid=authority().uid).certificate
+    return (ca.read_bytes() + made.public_pem([second])).decode()
+
+
+def trusts(found: Credentials) -> int:
+    context = found.verification()
+    assert isinstance(context, ssl.SSLContext)
+    return len(context.get_ca_certs())
+
+
+def test_whom_nodes_say_to_trust_goes_into_the_file(ca: Path) -> None:
+    found, told = Credentials(ca=ca), both(ca)
+    found.learn(told)
+    assert (ca.read_text(), trusts(found), trusts(Credentials(ca=ca))) == (told, 2, 2)
+    before = ca.stat().st_ino
+    found.learn(told)
+    assert ca.stat().st_ino == before
+
+
+def test_where_the_file_is_not_ours_to_write_to_it_is_remembered_until_the_file_is_another(
+    ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    found, told, old = Credentials(ca=ca), both(ca), ca.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(credentials.SmallFile, "save", full)
+        found.learn(told)
+    assert (ca.read_bytes(), trusts(found), trusts(Credentials(ca=ca))) == (old, 2, 1)
+    assert len(found.connection_options(secure=True)["ssl"].get_ca_certs()) == 2
+    ca.write_bytes(made.public_pem([authority("other").certificate]))
+    assert trusts(found) == 1
+
+
+@pytest.mark.parametrize("told", ["", "nonsense", "\0", "x" * (trust.MAX_CA + 1), "é"])
+def test_what_is_no_ca_changes_nothing(ca: Path, told: str) -> None:
+    found, old = Credentials(ca=ca), ca.read_bytes()
+    found.learn(told)
+    assert (ca.read_bytes(), trusts(found)) == (old, 1)
+
+
+def test_who_trusts_as_web_sites_are_trusted_goes_on_so(ca: Path) -> None:
+    found = Credentials()
+    found.learn(ca.read_text())
+    assert found.verification() is True

@@ -1,7 +1,6 @@
 """Real nodes, each with a directory of its own: another CA, from one machine, under writes."""
 
 import contextlib
-import json
 import shutil
 import socket
 import subprocess
@@ -40,6 +39,14 @@ class Machines(Cluster):
     def trusted(self, name: str) -> Path:
         return self.tls(name) / "ca.pem"
 
+    def device(self, name: str, by: str) -> Path:
+        """Starts a device with a copy of the CA; the copy."""
+        own = self.folder / f"{name}.pem"
+        own.write_bytes(self.ca.read_bytes())
+        command = [sys.executable, "-m", "stationkeep", "--ca", str(own), "agent", "--id", name]
+        self.spawn(name, [*command, "--url", self.url(by)], self.folder / f"{name}.log")
+        return own
+
     def kill(self, name: str) -> None:
         self.processes[name].kill()
         self.processes[name].wait()
@@ -66,7 +73,8 @@ class Machines(Cluster):
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
-    found = Machines(tmp_path)
+    found = Machines(tmp_path, profile="lan")  # in which a busy machine elects nobody
+    found.settings["settings"] = {"device_status_interval": "2s"}  # type: ignore[assignment]
     for name in NODES:
         found.start(name)
     try:
@@ -79,7 +87,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 
 def up(machines: Machines) -> bool:
     with contextlib.suppress(httpx.HTTPError, ValueError):
-        return all(machines.seen(name, "/v1/cluster")["primary"] for name in NODES)
+        return all(machines.seen(name, "/v1/cluster")["leader"] for name in NODES)
     return False
 
 
@@ -116,13 +124,16 @@ def test_a_whole_rotation_waits_for_who_is_down_and_loses_no_write_and_no_leader
     view = machines.seen(NODES[0], "/v1/cluster")
     leader, term = view["leader"], view["term"]
     one, sleepy = (name for name in NODES if name != leader)
+    known = machines.device("phone-7", leader)
+    machines.wait_until(lambda: machines.seen(one, "/v1/devices")["items"])
     writes = Writes(machines, leader)
     writes.start()
     try:
         assert "nodes: 3 of 3 trust both" in machines.rotate("start", "--wait", by=one)
+        machines.wait_until(lambda: state(machines, one)["devices_behind"] == 0)
         machines.kill(sleepy)
         assert "waits: " in machines.rotate("finish", by=one)
-        machines.wait_until(lambda: lagging(machines, one) == [sleepy])
+        machines.wait_until(lambda: state(machines, one)["lagging"] == [sleepy])
         machines.start(sleepy)
         assert machines.rotate("status", "--wait", by=one).startswith("over: ")
     finally:
@@ -133,6 +144,9 @@ def test_a_whole_rotation_waits_for_who_is_down_and_loses_no_write_and_no_leader
         machines.wait_until(
             lambda n=name: sorted(p.name for p in machines.tls(n).iterdir()) == ["ca.key", "ca.pem"]
         )
+    machines.wait_until(lambda: known.read_bytes() == machines.trusted(one).read_bytes())
+    (device,) = machines.seen(one, "/v1/devices")["items"]
+    assert device["online"]
     pems = {machines.trusted(name).read_bytes() for name in NODES}
     (second,) = made.certificates_in(pems.pop())
     assert not pems
@@ -144,9 +158,8 @@ def test_a_whole_rotation_waits_for_who_is_down_and_loses_no_write_and_no_leader
     assert secrets(machines) == []
 
 
-def lagging(machines: Machines, by: str) -> list[str]:
-    found = json.loads(machines.rotate("status", "--format", "json", by=by))
-    return list(found["lagging"])
+def state(machines: Machines, by: str) -> dict:
+    return machines.seen(by, "/v1/tls/rotation")
 
 
 def late(machines: Machines, name: str, certificate: Path) -> None:
