@@ -156,7 +156,7 @@ class SeatWatch:
                 try:
                     await self._converse(node, reader, writer)
                 finally:
-                    writer.close()
+                    writer.transport.abort()  # TLS closes in several steps, and the loop ends
             await asyncio.sleep(self._period)
 
     async def _converse(
