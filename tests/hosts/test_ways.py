@@ -29,6 +29,6 @@ def test_two_regions_are_one_cluster_even_with_short_timeouts(bed: Bed) -> None:
     with closing(endured.apart(bed)) as cluster:
         cluster.up()
         tally = endured.watched(cluster, 5)
-        assert 2 * (endured.AWAY - endured.JITTER) < endured.write(cluster, 7) < 1
+        assert endured.write(cluster, 7) > 2 * (endured.AWAY - endured.JITTER)
     assert (tally.primary_changes, tally.two_primaries) == (0, 0)
     assert tally.leader_changes <= 1  # the machine may be busy
