@@ -25,6 +25,8 @@ from stationkeep.node.cli.sending import given, send
 from stationkeep.node.security.tokens import ENROLMENT_PREFIX, PREFIX, draw
 
 LONGEST = 3_650 * 86_400_000
+ALL = 1_000
+"""More tokens than these no cluster has."""
 NEVER = "never"
 
 
@@ -73,12 +75,21 @@ def create(
         ),
     ] = None,
     limit: LimitOfDevices = None,
+    revoke_other_admins: Annotated[
+        bool,
+        typer.Option(
+            "--revoke-other-admins",
+            help="End all other tokens of administrators: with --config, if they were lost.",
+        ),
+    ] = False,
     out: OutOption = None,
     reason: ReasonOption = None,
     config: ConfigOption = None,
     url: UrlOption = None,
 ) -> None:
     """Makes a token and prints it, once. Only its hash leaves this machine."""
+    if revoke_other_admins and (role is not Role.ADMIN or config is None):
+        raise UsageError("--revoke-other-admins: with --role admin, and with --config")
     enrols = role is Role.ENROL
     if enrols is not (limit is not None):
         raise UsageError("--limit: how many devices an enrolment token takes, and no other has one")
@@ -88,7 +99,10 @@ def create(
         raise UsageError("--ids: a token for devices says for which ids it is, and no other does")
     life = _life(expires or (ENROLMENT_LIFE if enrols else LIFE))
     body = given(name=name, role=role.value, lifetime=life, ids=ids, limit=limit, reason=reason)
-    _make(administrator(config, url), body, out)
+    node = administrator(config, url)
+    made = _make(node, body, out)
+    if revoke_other_admins:
+        _revoke_admins(node, made, reason)
 
 
 def rotate(
@@ -157,8 +171,16 @@ def revoke(
     )
 
 
-def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
-    """Draws a token, has the cluster know it, and hands it over."""
+def _revoke_admins(node: Client, but: str, reason: str | None) -> None:
+    """Whoever is interrupted here has the new one, and says it again."""
+    for token in node.items("/v1/tokens", shapes.Token, ALL):
+        if token["role"] == Role.ADMIN and token["state"] == "good" and token["token"] != but:
+            node.write("DELETE", f"/v1/tokens/{part(token['token'])}", given(reason=reason), None)
+            note(f"token {token['token']} ({token['name']}, admin) revoked")
+
+
+def _make(node: Client, body: dict[str, Any], out: Path | None) -> str:
+    """Draws a token, has the cluster know it, and hands it over; its id."""
     shown = draw(ENROLMENT_PREFIX if body["role"] == Role.ENROL else PREFIX)
     body |= {"token": shown.id, "sha256": shown.hash.hex()}
     with kept(out, shown.text):
@@ -170,6 +192,7 @@ def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
         say(shown.text)
     else:
         say(f"wrote {out}")
+    return shown.id
 
 
 def _say_who_approves(result: Any, name: str) -> None:

@@ -12,7 +12,8 @@ import yaml
 from stationkeep.node.cli import contexts
 from stationkeep.node.security.local_door import NAME, open_local_door
 from stationkeep.node.security.tokens import draw, parse
-from tests.node.cli.canned import CannedNode, Run, problem
+from tests.node.cli.canned import TOKEN as TOKEN_READ
+from tests.node.cli.canned import CannedNode, Run, listed, problem
 from tests.node.security.issuing import files
 
 URL = "http://127.0.0.1:8701"
@@ -208,6 +209,37 @@ def test_who_may_not_is_told_so_by_its_own_exit_code(
         result = stationkeep(*words)
         assert result.exit_code == 7
         assert "is for the role operator" in result.output
+
+
+def test_stolen_tokens_of_administrators_end_all_at_once(
+    canned: CannedNode, stationkeep: Run, tmp_path: Path
+) -> None:
+    words = ["tokens", "create", "--name", "ann", "--role", "admin", "--revoke-other-admins"]
+    assert stationkeep(*words).exit_code == 2, "from elsewhere it could end the own one"
+    viewer = [*words[:-2], "viewer", "--revoke-other-admins", "--config", "x"]
+    assert stationkeep(*viewer).exit_code == 2
+    config, data = tmp_path / "node.yaml", tmp_path / "data"
+    data.mkdir()
+    open_local_door(data)
+    members = {"sat-001": {"raft": "127.0.0.1:7701", "http": "127.0.0.1:8709"}}
+    config.write_text(
+        yaml.safe_dump(
+            {"node": "sat-001", "cluster": "x", "data_dir": str(data), "members": members}
+        )
+    )
+    others = [
+        ("aaaaaaaa", "admin", "good"), ("bbbbbbbb", "admin", "revoked"),
+        ("cccccccc", "operator", "good"), ("dddddddd", "admin", "good"),
+    ]  # fmt: skip
+    canned.reads["/v1/tokens"] = listed(
+        *(TOKEN_READ | {"token": id_, "role": role, "state": state} for id_, role, state in others)
+    )
+    result = stationkeep(*words, "--config", str(config))
+    assert result.exit_code == 0, result.output
+    sent = [(r.method, r.url.path) for r in canned.requests if r.method != "GET"]
+    assert sent == [
+        ("POST", "/v1/tokens"), ("DELETE", "/v1/tokens/aaaaaaaa"), ("DELETE", "/v1/tokens/dddddddd")
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
