@@ -58,7 +58,7 @@ class Client(threading.Thread):
                     if self._ledger.wait_open(0.2):
                         self._one()
                         self._closing.wait(self._draw.expovariate(1 / THINK))
-        except Exception as error:
+        except Exception as error:  # on a thread: nobody else would hear of it
             self._ledger.violate("the harness works", f"{self.name}: {error!r}")
             raise
 

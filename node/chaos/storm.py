@@ -180,7 +180,7 @@ class _Course:
     def _hurt(self, strikes: list[Strike], seconds: float) -> None:
         try:
             self._striker.spell(strikes, seconds, self._stop)
-        except Exception as error:
+        except Exception as error:  # on a thread: nobody else would hear of it
             self._ledger.violate("the harness works", f"striker: {error!r}")
             raise
 

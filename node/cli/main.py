@@ -82,7 +82,7 @@ def _legible() -> Iterator[None]:
     Their class is click's or, since typer 0.20, typer's own; all have a `message`."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whose class has two homes
         if isinstance(getattr(error, "message", None), str):
             error.message = printable_lines(error.message)  # type: ignore[attr-defined]
         raise

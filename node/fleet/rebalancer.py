@@ -127,7 +127,7 @@ class Rebalancer(Office):
             started = time.perf_counter()
             try:
                 plan = plan_rebalance(view, settings, now, draw)
-            except BaseException as error:
+            except BaseException as error:  # on a thread: raised in the loop's next turn
                 job.error = error
                 return
             job.seconds = time.perf_counter() - started

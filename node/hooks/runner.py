@@ -242,7 +242,7 @@ async def run(
     )
     try:
         process = await _at_the_gate(argv, env, gate, theirs)
-    except BaseException as error:
+    except BaseException as error:  # cancelled, too: both ends are closed
         pipe.close()
         os.close(opener)
         if not isinstance(error, (OSError, ValueError)):  # ValueError: NUL in the environment

@@ -14,7 +14,6 @@ waiting until the leader is replaced.
 """
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from stationkeep.node.raft.engine.engine import Engine
 from stationkeep.node.raft.engine.messages import MAX_INDEX, BadMessage
 from stationkeep.node.raft.engine.transport import OutboxTransport
 from stationkeep.node.raft.proposals import MAX_PENDING, Pending, Proposals
+from stationkeep.node.raft.shared import Shared
 
 FORWARDS_PER_MESSAGE = 256
 FORWARD_BYTES = 1024 * 1024
@@ -92,7 +92,7 @@ class Forwarding:
     ) -> None:
         self._engine, self._transport, self._network = engine, transport, network
         self._proposals, self._machine, self._monotonic = proposals, machine, monotonic
-        self._foreign: deque[_Foreign] = deque()
+        self._foreign: Shared[_Foreign] = Shared(MAX_FOREIGN)
         self._seen: dict[str, Seen] = {}
         self._life = _new_life()
         self.hold_until = 0.0
@@ -137,17 +137,17 @@ class Forwarding:
             return known
         if seen.term != self._term() or not self._engine._isLeader():
             return (0, 0, "not_leader")
-        if len(self._foreign) >= MAX_FOREIGN or len(seen.answers) > MAX_PENDING:
+        foreign = _Foreign(peer, seen.life, ticket, draft)
+        if len(seen.answers) > MAX_PENDING or not self._foreign.put(peer, foreign):
             return (0, 0, "queue_full")
         seen.answers[ticket] = WAITS
-        self._foreign.append(_Foreign(peer, seen.life, ticket, draft))
         return WAITS
 
     def append(self, room: int) -> int:
         """Appends at most `room` of them to our log; returns the remaining room."""
         answers: _Answers = {}
         while self._foreign and room > 0:
-            foreign = self._foreign.popleft()
+            _, foreign = self._foreign.take()
             if not self._machine.admits(foreign.draft):
                 self._note(foreign, (0, 0, "level"), answers)
                 continue
@@ -161,7 +161,8 @@ class Forwarding:
         """This node no longer leads; these drafts have not entered any log."""
         answers: _Answers = {}
         while self._foreign:
-            self._note(self._foreign.popleft(), (0, 0, "not_leader"), answers)
+            _, foreign = self._foreign.take()
+            self._note(foreign, (0, 0, "not_leader"), answers)
         self._send(answers)
 
     def _note(self, foreign: _Foreign, answer: Answer, answers: _Answers) -> None:

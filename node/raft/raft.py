@@ -23,6 +23,7 @@ from stationkeep.node.raft.engine.transport import OutboxTransport
 from stationkeep.node.raft.forwarding import Forwarding
 from stationkeep.node.raft.proposals import Proposals
 from stationkeep.node.raft.reconfiguration import Reconfiguration
+from stationkeep.node.raft.shared import Shared
 from stationkeep.node.raft.status import RaftStatus
 from stationkeep.node.raft.storage.journal import Journal, JournalFailed
 from stationkeep.node.raft.storage.snapshot_file import joined
@@ -99,7 +100,7 @@ class Raft(RaftStatus):
         self._flush_at = -math.inf
         self._engine.take_proposals = self._take_proposals
         self._snapshots = snapshots
-        self._inbox: deque[tuple[str, Mapping[str, Any]]] = deque()
+        self._inbox: Shared[Mapping[str, Any]] = Shared(MAX_INBOX)
         self._proposals = Proposals()
         self._engine.installed = self._proposals.skipped_to
         self._forwarding = Forwarding(
@@ -214,11 +215,10 @@ class Raft(RaftStatus):
 
     def receive(self, peer: str, message: Mapping[str, Any]) -> None:
         """A message of kind raft, propose or proposed; looked at in the next turn."""
-        if len(self._inbox) >= MAX_INBOX:
+        if self._inbox.put(peer, message):
+            self._wake()
+        else:
             self._count("inbox_full")
-            return
-        self._inbox.append((peer, message))
-        self._wake()
 
     def connected(self, peer: str) -> None:
         """There is a connection to send on."""
@@ -275,8 +275,7 @@ class Raft(RaftStatus):
 
     def _take_messages(self) -> None:
         for _ in range(min(len(self._inbox), MESSAGES_PER_TURN)):
-            peer, message = self._inbox.popleft()
-            self._take(peer, message)
+            self._take(*self._inbox.take())
 
     def _take(self, peer: str, message: Mapping[str, Any]) -> None:
         kind = message.get("kind")

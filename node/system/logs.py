@@ -42,7 +42,7 @@ class BackgroundHandler(logging.Handler):
         because of what it logs."""
         try:
             line = hide(self.format(record))
-        except Exception as error:
+        except Exception as error:  # whatever a value's own text raises
             name = type(error).__name__
             line = f"stationkeep: a log line of {record.name} cannot be formatted: {name}"
         try:

@@ -65,7 +65,7 @@ class Turns:
     def _take_step(self, step: Step) -> None:
         try:
             step()
-        except Exception as error:
+        except Exception as error:  # not the trouble of whoever queued another one
             context = {"message": f"a step failed: {step!r}", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
 

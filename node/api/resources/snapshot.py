@@ -60,7 +60,7 @@ async def get_snapshot(request: Request, read: Reading, worker: Threaded) -> Res
     slots.free -= 1
     try:
         snapshot, headers = await worker.run(take)
-    except BaseException:
+    except BaseException:  # also when the client leaves meanwhile
         slots.free += 1
         raise
     headers |= {

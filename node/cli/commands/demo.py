@@ -111,7 +111,7 @@ def _roll_out(node: Client, version: str, ids: list[str]) -> dict[str, Any]:
         send(node, "POST", f"{path}/start", {"force": True}, key=None, what=f"{name} is started")
         _watch(node, path, name)
         found: dict[str, Any] = all_printable(node.get(path, rollout_shapes.Rollout))
-    except BaseException:
+    except BaseException:  # Ctrl-C above all
         _abort(node, path)
         raise
     if not has_halted(found):

@@ -110,7 +110,7 @@ def up(
                 return
             note(f"dashboard: {next(iter(manifest.nodes.values())).url}/")
             _foreground(cluster, manifest)
-        except BaseException:
+        except BaseException:  # Ctrl-C above all: no process is left behind
             _take_down(cluster)
             raise
         _take_down(cluster)

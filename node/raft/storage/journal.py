@@ -113,7 +113,7 @@ class Journal:
             self.created = self._open()
             self._check_owner(cluster, node)
             self._storage.claim(f"{cluster} {node}")
-        except BaseException:
+        except BaseException:  # or the next try finds the file taken
             self._storage.close()
             raise
 

@@ -185,7 +185,7 @@ class SnapshotStore:
         def run() -> None:
             try:
                 outcome.set_result(work())
-            except BaseException as error:
+            except BaseException as error:  # whoever waits is told, and the thread as well
                 outcome.set_exception(error)
                 raise
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
 from stationkeep.node.raft import LogDiverged, proposals
+from stationkeep.node.raft import raft as raft_module
 from stationkeep.node.raft.engine import leader as leading_module
 from stationkeep.node.raft.engine.messages import BadMessage, check
+from stationkeep.node.raft.shared import Shared
 from tests.node.raft.harness import TIMINGS, Cluster
 from tests.node.raft.storage.test_journal import limit_pages
 
@@ -288,12 +290,26 @@ def test_checked_messages_have_exactly_the_fields_of_their_type(message: dict) -
     assert all(e[0][:1] in (b"\x00", b"\x01") for e in checked.get("entries", []))
 
 
-def test_a_flood_is_bounded_and_counted(cluster, monkeypatch) -> None:
-    from stationkeep.node.raft import raft as raft_module
-
-    monkeypatch.setattr(raft_module, "MAX_INBOX", 10)
+def test_a_flood_is_bounded_and_counted_and_leaves_room_for_other_members(
+    cluster, monkeypatch
+) -> None:
+    monkeypatch.setattr(raft_module, "MAX_INBOX", 12)
     c = cluster()
+    n1 = c.rafts["n1"]
     for _ in range(25):
-        c.rafts["n1"].receive("n2", {"kind": "raft", "type": "nonsense"})
-    c.rafts["n1"].turn()
-    assert c.rafts["n1"].rejected == {"inbox_full": 15, "unknown type": 10}
+        n1.receive("n2", {"kind": "raft", "type": "nonsense"})
+    for _ in range(5):
+        n1.receive("n3", {"kind": "raft", "type": "nonsense"})
+    n1.turn()
+    assert n1.rejected == {"inbox_full": 16 + 2, "unknown type": 9 + 3}
+    assert not n1._inbox._of
+
+
+def test_drafts_of_one_follower_leave_room_for_those_of_others() -> None:
+    queue: Shared[int] = Shared(8)
+    assert [queue.put("n2", n) for n in range(7)] == [True] * 6 + [False]
+    assert [queue.put("n3", n) for n in range(3)] == [True] * 2 + [False]
+    assert queue.take() == ("n2", 0)
+    assert queue.put("n3", 3)
+    assert [queue.take() for _ in range(len(queue))][-2:] == [("n3", 1), ("n3", 3)]
+    assert not queue._of
