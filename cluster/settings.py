@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from stationkeep.cluster.suggestion import suggestion
+
 PPM = 1_000_000
 LEASE_DRIFT_PPM = 50_000
 """How much two monotonic clocks may disagree in speed: 5 % (roles.md, "Leases and handover")."""
@@ -399,7 +401,8 @@ def parse_changes(changes: Mapping[str, Any]) -> dict[str, Stored]:
     parsed: dict[str, Stored] = {}
     for field, value in changes.items():
         if field not in Settings.__struct_fields__:
-            raise SettingsError(field, value, "no such setting")
+            near = suggestion(field, Settings.__struct_fields__)
+            raise SettingsError(field, value, f"no such setting{near}")
         parsed[field] = _PARSERS[unit_of(field)](field, value)
     return parsed
 

@@ -48,7 +48,7 @@ def understood(answer: Answer, shape: Any) -> dict[str, Any]:
         raise CommandError(f"{answer.url} answered something that is not JSON: {why}") from error
     if not isinstance(found, dict):
         raise CommandError(f"{answer.url} answered {type(found).__name__}, not an object")
-    if _deeper_than(found, MOST_LEVELS):
+    if deeper_than(found, MOST_LEVELS):
         raise CommandError(f"{answer.url} answered JSON of more than {MOST_LEVELS} levels")
     try:
         msgspec.convert(found, shape)
@@ -58,6 +58,7 @@ def understood(answer: Answer, shape: Any) -> dict[str, Any]:
     return found
 
 
-def _deeper_than(value: Any, levels: int) -> bool:
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether JSON is nested deeper than that."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(_deeper_than(item, levels - 1) for item in inner)
+    return levels == 0 or any(deeper_than(item, levels - 1) for item in inner)

@@ -32,6 +32,7 @@ METAVARS = {
     "reason": "TEXT",
     "rollout": "ROLLOUT",
     "selector": "SELECTOR",
+    "setting": "SETTING",
     "subject": "NODE|DEVICE",
     "target": "NODE",
     "to": "NODE",

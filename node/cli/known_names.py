@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.cli import contexts
 from stationkeep.node.cli.client import named
 from stationkeep.node.cli.completion import Asked
@@ -65,6 +66,10 @@ def _names(kind: str, asked: Asked) -> Iterable[str]:
         return [str(name(item)) for item in answer["items"]]
     if kind == "NAME=VALUE" and not asked.options.keys() & {"parameter", "changes"}:
         return [f"{name}=" for name in _answer("/v1/config", asked)["settings"]]
+    if kind == "SETTING":
+        return list(_answer("/v1/config", asked)["settings"])
+    if kind == "PROFILE":
+        return PROFILES
     if kind == "RING=WEIGHT":
         return [f"{ring}=" for ring in Ring]
     if kind == "CONTEXT":

@@ -26,6 +26,7 @@ from stationkeep.node.cli.commands import (
     decisions,
     demo,
     devices,
+    events,
     forming,
     guide,
     invitations,
@@ -93,6 +94,7 @@ PANELS: dict[str, tuple[Callback, ...]] = {
     "Form a cluster": (forming.init, forming.join),
     "Inspect": (
         *(cluster.status, local.watch, decisions.explain, decisions.decisions),
+        *(events.events, events.wait, nodes.topology),
         *(decisions.proposals, decisions.operation, level.level, guide.guide, contexts.login),
     ),
     "Plan and test": (plan.plan, simulate.simulate, chaos.chaos),
@@ -202,12 +204,18 @@ GROUPS: dict[str, tuple[str, dict[str, Callback]]] = {
         {"list": actions.actions_list, "run": actions.actions_run},
     ),
     "alarms": (
-        "Alarms: list and acknowledge.",
-        {"list": alarms.alarms_list, "ack": alarms.alarms_ack},
+        "Alarms: list, history, acknowledge.",
+        {"list": alarms.alarms_list, "history": alarms.alarms_history, "ack": alarms.alarms_ack},
     ),
     "config": (
         "Settings of the cluster, and files of nodes.",
-        {"show": config.config_show, "set": config.config_set, "validate": node.validate},
+        {
+            "show": config.config_show,
+            "set": config.config_set,
+            "explain": config.config_explain,
+            "diff": config.config_diff,
+            "validate": node.validate,
+        },
     ),
     "node": ("One node process.", {"run": node.run, "rejoin": node.rejoin}),
     "snapshot": (

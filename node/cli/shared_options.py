@@ -1,7 +1,7 @@
 """Options that whole kinds of commands have: `--format` of orders, `--watch` of reads.
 
 A command is an order if it takes an idempotency key, and a read if it asks a node and prints what
-it finds.
+it finds, unless it goes on by itself.
 """
 
 import functools
@@ -29,7 +29,7 @@ def completed(command: Callback) -> Callback:
     taken = {one.name: one for one in parameters(command)}
     if "key" in taken:
         return _printing(command, own="format_" in taken)
-    if {"url", "format_"} <= taken.keys() and not taken["url"].repeated:
+    if {"url", "format_"} <= taken.keys() and not (taken["url"].repeated or "following" in taken):
         return _watching(command)
     return command
 

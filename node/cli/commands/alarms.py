@@ -6,10 +6,12 @@ import typer
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import part
+from stationkeep.node.cli.commands.decisions import SinceOption, decided, moment
 from stationkeep.node.cli.options import (
     Format,
     FormatOption,
     KeyOption,
+    LimitOption,
     ReasonOption,
     UrlOption,
     client,
@@ -21,6 +23,17 @@ from stationkeep.node.cli.sending import given, send
 def alarms_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """Lists raised alarms, critical ones first. Cleared ones are in `stationkeep decisions`."""
     show_table(client(url).get("/v1/alarms", shapes.Alarms)["items"], format_, "alarms")
+
+
+def alarms_history(
+    since: SinceOption = None,
+    limit: LimitOption = 20,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Lists alarms that were raised, cleared and acknowledged, newest first."""
+    items = decided(client(url), limit, about="alarms", since_ms=moment("--since", since))
+    show_table(items, format_, "decisions")
 
 
 def alarms_ack(

@@ -1,12 +1,16 @@
-"""`config`: the settings that all nodes share."""
+"""`config show|set|explain|diff`: the settings that all nodes share."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
+from stationkeep.cluster.settings import PROFILES, to_user
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.cli import shapes
+from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import (
     Format,
     FormatOption,
@@ -16,7 +20,7 @@ from stationkeep.node.cli.options import (
     client,
     pairs,
 )
-from stationkeep.node.cli.output import show_table
+from stationkeep.node.cli.output import say, show, show_table
 from stationkeep.node.cli.sending import send
 
 
@@ -36,6 +40,61 @@ def config_set(
     if reason is not None:
         changes["reason"] = reason
     send(client(url), "PATCH", "/v1/config", changes, key=key, what="settings changed")
+
+
+def config_explain(
+    setting: Annotated[str, typer.Argument(help="Its name.")],
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Explains a setting: what it does, what it may be, in the profiles, and here."""
+    told = _told(setting)
+    here = client(url).get("/v1/config", shapes.Config)["settings"].get(setting)
+    answer = {"setting": setting, "value": here, "explanation": told}
+    show(answer, format_, lambda found: f"{setting}: {found['value']}\n\n{told}")
+
+
+def config_diff(
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", metavar="PROFILE", help="Default: the one that is nearest."),
+    ] = None,
+    *,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Shows how the settings differ from those of a profile."""
+    if profile is not None and profile not in PROFILES:
+        raise UsageError(f"--profile: {unknown('profile', profile)}; known: {', '.join(PROFILES)}")
+    here = client(url).get("/v1/config", shapes.Config)["settings"]
+    wanted = [profile] if profile else list(PROFILES)
+    name = min(wanted, key=lambda one: len(_differing(here, one)))
+    answer = {"profile": name, "settings": _differing(here, name)}
+    if format_ is Format.TABLE and not answer["settings"]:
+        say(f"as in the profile {name}")
+        return
+    show_table(answer, format_, "settings_differing")
+
+
+def _differing(here: dict[str, Any], profile: str) -> dict[str, dict[str, Any]]:
+    theirs = to_user(PROFILES[profile])
+    return {
+        name: {"here": value, "profile": theirs[name]}
+        for name, value in here.items()
+        if name in theirs and value != theirs[name]
+    }
+
+
+def _told(setting: str) -> str:
+    """The words of the guide about a setting, without its heading."""
+    from stationkeep.node.guide.pages import find, for_terminal  # noqa: PLC0415
+
+    known = to_user(PROFILES["orbit"])
+    if setting not in known:
+        raise CommandError(f"{unknown('setting', setting, known)}; stationkeep config show")
+    page = for_terminal(find("configuration"))
+    found = re.search(rf"^#### {re.escape(setting)}\n+(.*?)(?=^#)", f"{page}\n#", re.M | re.S)
+    return found[1].strip() if found else "the guide does not tell"
 
 
 def scalar(text: str) -> str | int | float | bool:

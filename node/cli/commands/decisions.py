@@ -1,11 +1,14 @@
 """`explain`, `decisions`, `proposals`, `operation`: what was decided, and why."""
 
-from typing import Annotated
+import enum
+import time
+from typing import Annotated, Any
 
 import typer
 
+from stationkeep.cluster.settings import LONGEST_PIN, parse_duration
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.client import part
+from stationkeep.node.cli.client import Client, Param, part
 from stationkeep.node.cli.options import (
     Format,
     FormatOption,
@@ -13,8 +16,25 @@ from stationkeep.node.cli.options import (
     NodeArgument,
     UrlOption,
     client,
+    duration,
 )
 from stationkeep.node.cli.output import show_table
+
+
+class About(enum.StrEnum):
+    """What a decision is about."""
+
+    ALARMS = "alarms"
+    ROLES = "roles"
+    RINGS = "rings"
+    ROLLOUTS = "rollouts"
+    ORDERS = "orders"
+
+
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="DURATION", help="Only of so long ago or less, such as 2h."),
+]
 
 
 def explain(
@@ -26,6 +46,7 @@ def explain(
 
 
 def decisions(
+    *,
     subject: Annotated[
         str | None, typer.Option("--subject", help="Only about this node or device.")
     ] = None,
@@ -33,15 +54,40 @@ def decisions(
         str | None,
         typer.Option("--outcome", help="Only this outcome: approved, denied, held, done …"),
     ] = None,
+    about: Annotated[
+        About | None, typer.Option("--about", help="Only about things of this kind.")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text",
+            metavar="TEXT",
+            help="Only with this in the sentence, who ordered it, or the reason.",
+        ),
+    ] = None,
+    since: SinceOption = None,
     limit: LimitOption = 20,
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """Lists what was done or held back, newest first, with the reason."""
-    items = client(url).items(
-        "/v1/decisions", shapes.Decision, limit, subject=subject, outcome=outcome
-    )
+    items = decided(
+        client(url), limit, subject=subject, outcome=outcome, text=text,
+        about=None if about is None else about.value, since_ms=moment("--since", since),
+    )  # fmt: skip
     show_table(items, format_, "decisions")
+
+
+def decided(node: Client, limit: int, **which: Param) -> list[dict[str, Any]]:
+    """Decisions, newest first."""
+    return node.items("/v1/decisions", shapes.Decision, limit, **which)
+
+
+def moment(option: str, text: str | None) -> int | None:
+    """Milliseconds since 1970 of so long ago."""
+    if text is None:
+        return None
+    return int(time.time() * 1_000) - parse_duration(option, duration(option, text, LONGEST_PIN))
 
 
 def proposals(

@@ -72,6 +72,22 @@ def nodes_links(
         note(f"{name}: {why}")
 
 
+def topology(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """Shows who hears whom, and what gets lost: each node says it of those whom it hears."""
+    from stationkeep.node.cli.links_seen import ask_each  # noqa: PLC0415
+
+    found, silent = ask_each(client(url))
+
+    def table(_answer: Any) -> Any:  # of the structs, whose names are checked as ids
+        from stationkeep.node.cli.rendering import tables  # noqa: PLC0415
+
+        return tables.topology(found)
+
+    show({"nodes": msgspec.to_builtins(found), "unanswered": silent}, format_, table)
+    for name, why in silent.items():
+        note(f"{name}: {why}")
+
+
 def nodes_join(
     node: NodeArgument,
     *,

@@ -141,6 +141,31 @@ def _loss(link: LinkFigures) -> Text:
     return Text(f"{lost:.0%}", style=next(s for limit, s in LOSS_STYLES if lost < limit))
 
 
+def topology(nodes: "list[Seen]") -> RenderableType:
+    """Who hears whom: a row for each node that was asked, and in it what it loses of each peer."""
+    peers = sorted({link.peer for one in nodes for link in one.links} | {one.node for one in nodes})
+    table = grid("HEARS", *peers)
+    for one in nodes:
+        of = {link.peer: link for link in one.links}
+        cells = (_heard(of.get(peer), own=peer == one.node) for peer in peers)
+        table.add_row(one.node, *cells)
+    return table
+
+
+def _heard(link: "LinkFigures | None", *, own: bool) -> Text:
+    if link is None:
+        return Text("·" if own else "?", style="dim")
+    return _loss(link) if link.connected else Text(link.error or "no link", style="bold red")
+
+
+def settings_differing(answer: Json) -> Table:
+    """Settings that are not as in a profile."""
+    table = grid("SETTING", "HERE", answer["profile"].upper())
+    for name, values in answer["settings"].items():
+        table.add_row(name, str(values["here"]), str(values["profile"]))
+    return table
+
+
 def verdict(cluster: Json, most: int | None = None) -> list[Text]:
     """The verdict, then a line for each problem, at most `most`."""
     level = cluster["verdict"]

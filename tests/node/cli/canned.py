@@ -646,6 +646,16 @@ READS: dict[str, Json] = {
 }
 
 
+EVENTS = b"".join(
+    b"id: %s\nevent: %s\ndata: %s\n\n" % (id_, kind, json.dumps(data).encode())
+    for id_, kind, data in (
+        (b"40.0", b"vote_counted", {"voter": "sat-002", "approve": True}),
+        (b"41.0", b"role_changed", {"index": 41, "at_ms": 1, "wall_ms": 0, "node": "sat-001"}),
+        (b"42.0", b"decided", {"index": 42, "at_ms": 61_000, "wall_ms": 0} | DECISION),
+    )
+)
+
+
 class CannedNode:
     """Answers reads from `reads`, writes with `answer`, and keeps the requests it saw."""
 
@@ -653,7 +663,7 @@ class CannedNode:
         self.reads = copy.deepcopy(READS)
         self.local: dict[int, dict[str, Any]] = {}
         """Port → what only the node there says; a node without any does not answer there."""
-        self.raw: dict[str, bytes] = {}
+        self.raw: dict[str, bytes] = {"/v1/events": EVENTS}
         """Path → bytes that are answered there."""
         self.answer: httpx.Response | Exception | None = None
         self.answer_to_writes: httpx.Response | Exception | None = None

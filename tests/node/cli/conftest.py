@@ -6,8 +6,8 @@ import pytest
 import typer.testing
 from typer.main import get_command
 
-from stationkeep.node.cli import exchange, watch
-from stationkeep.node.cli.commands import demo
+from stationkeep.node.cli import event_stream, exchange, watch
+from stationkeep.node.cli.commands import demo, events
 from stationkeep.node.cli.main import app
 from tests.node.cli.canned import CannedNode, Run
 
@@ -24,6 +24,10 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
         return httpx.AsyncClient(transport=httpx.MockTransport(node_))
 
     monkeypatch.setattr(exchange, "open_http", open_http)
+    monkeypatch.setattr(event_stream, "open_http", open_http)
+    for wait in ("PAUSE_SECONDS", "PATIENCE"):
+        monkeypatch.setattr(event_stream, wait, 0.0)
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.0)
     openers = {**watch.run.__kwdefaults__, "opener": open_watching}
     monkeypatch.setattr(watch.run, "__kwdefaults__", openers)
     monkeypatch.setattr(demo, "NODE_COMMAND", ("true",))

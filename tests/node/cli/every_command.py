@@ -27,13 +27,15 @@ KNOWN: dict[str, list[str]] = {
     "address": ["http://127.0.0.1:8701"],
     "serial": ["4f:A0"],
     "selector": ["os=Android 14"],
+    "condition": ["primary"],
+    "setting": ["evaluation_interval"],
     "pins": ["sha256:" + 64 * "0"],
     "weights": ["canary=1", "dev=1", "stage=1", "prod=1"],
 }
 """What a parameter must be given to be taken; any other gets a value of its type."""
 ALWAYS = {
     "once": [], "forbid": ["*->PRIMARY"], "rings": ["canary"], "duration": ["0.3s"],
-    "type_": ["restart"], "everyone": [],
+    "type_": ["restart"], "everyone": [], "count": ["1"], "timeout": ["10ms"],
 }  # fmt: skip
 """Options without which a command would not end, or has nothing to do."""
 NOT_TRIED = ("check", "wait", "watching")
