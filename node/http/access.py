@@ -138,12 +138,12 @@ class Admission:
             if not right.nobody:
                 raise
             return Caller(None, address, because=problem.detail)
-        if not right.allows(caller.role):
-            self.outcomes["forbidden"] += 1
-            raise _forbidden(method, path, route, right, caller)
         free = right.nobody or right in (REPORT, REGISTER) or path in self._rescues
         if caller.token and caller.role in LADDER and not free:
             self._pace(caller, order=method not in ("GET", "HEAD") and right is not READ)
+        if not right.allows(caller.role):
+            self.outcomes["forbidden"] += 1
+            raise _forbidden(method, path, route, right, caller)
         self.outcomes["admitted"] += 1
         if caller.token and caller.role not in OF_DEVICES:
             self._used(caller.token, address)

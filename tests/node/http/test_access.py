@@ -217,10 +217,11 @@ def test_one_token_orders_so_often_and_holds_nobody_back() -> None:
         door.ask("/v1/resume", method="POST", authorization=bearer(GOOD))
     assert (caught.value.kind.status, caught.value.headers["Retry-After"]) == (429, "1")
     assert ordered(door, OTHER) is None, "another token"
+    assert ordered(door, path="/v1/snapshot") == "rate", "what it may not do is counted, too"
     assert ordered(door, path="/v1/pause") is None, "an order that ends trouble"
     assert ordered(door, path="/v1/rings/plan") is None, "a read that has a body"
     assert door.ask(authorization=bearer(GOOD)).name == f"ci#{GOOD.id}"
-    assert door.admission.outcomes["limited"] == 3
+    assert door.admission.outcomes["limited"] == 4
     door.now += 1.0
     assert [ordered(door) for _ in range(ORDERS_A_SECOND + 1)][-2:] == [None, "rate"]
     door.now += BURST_SECONDS
