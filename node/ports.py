@@ -89,6 +89,28 @@ NOT_THERE = frozenset(
 """With these nobody has refused anybody: dialling goes on and may succeed."""
 
 
+class Machine(msgspec.Struct, frozen=True):
+    """What is under a node: bytes of the disk that has its data (None: it cannot be asked), of its
+    process's memory, and for how many seconds it has run."""
+
+    up_s: float
+    data_dir: str
+    disk_total: int | None
+    disk_free: int | None
+    memory: int
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """Devices in each ring, in the order of `RINGS`, at a time; how many of all were unhealthy, or
+    offline."""
+
+    at: int
+    wall: int
+    rings: tuple[int, ...]
+    unhealthy: int
+    offline: int
+
+
 class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One link as its receiving end sees it. `address`: where the cluster has the peer; `error`:
     the `Obstacle` that was met there, None if none was; `since_s`: for so many seconds the link has

@@ -21,6 +21,7 @@ from stationkeep.node.views import fleet as fleet_views
 from stationkeep.node.views import invitations as invitation_views
 from stationkeep.node.views import level as level_views
 from stationkeep.node.views import links as link_views
+from stationkeep.node.views import machine as machine_views
 from stationkeep.node.views import nodes as views
 from stationkeep.node.views import rollouts as rollout_views
 from stationkeep.node.views import tls as tls_views
@@ -53,6 +54,8 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     fleet_views.MoveList,
     fleet_views.DeviceExplanationView,
     fleet_views.RingsView,
+    machine_views.MachineView,
+    machine_views.RingMemoryView,
     fleet_views.RebalancePlanView,
     fleet_views.HealthPlanView,
     fleet_views.PoliciesPlanView,

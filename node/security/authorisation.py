@@ -57,13 +57,14 @@ _TABLE: dict[Right, str] = {
         GET /metrics
     """,
     READ: """
-        GET /v1/cluster /v1/links /v1/nodes /v1/nodes/{node} /v1/nodes/{node}/explain
+        GET /v1/cluster /v1/links /v1/machine
+        GET /v1/nodes /v1/nodes/{node} /v1/nodes/{node}/explain
         GET /v1/roles /v1/roles/history /v1/decisions /v1/proposals /v1/actions /v1/alarms
         GET /v1/config /v1/level /v1/tls/revocations /v1/tls/rotation
         GET /v1/operations/{operation:path} /v1/events
         GET /v1/devices /v1/devices/{device} /v1/devices/{device}/history
         GET /v1/devices/{device}/explain /v1/devices/{device}/tasks
-        GET /v1/rings /v1/rings/plan
+        GET /v1/rings /v1/rings/history /v1/rings/plan
         POST /v1/rings/plan /v1/rings/health-rule/plan /v1/rings/policies/plan
         GET /v1/deployments /v1/deployments/{number} /v1/deployments/{number}/tasks
         GET /v1/rollouts /v1/rollouts/{rollout} /v1/rollouts/{rollout}/timeline

@@ -1,9 +1,13 @@
 """Figures of a running node for its metrics: what storage, links and intake have counted."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from stationkeep.node.loop import NodeLoop
+from stationkeep.node.ports import Machine
 from stationkeep.node.service.port import Durations, Vitals
 
 if TYPE_CHECKING:
@@ -42,6 +46,16 @@ def vitals(loop: NodeLoop, raft: "Raft | None", network: "PeerNetwork | None") -
         task_updates=updates,
         gate_questions=asked,
     )
+
+
+def machine(data_dir: Path, up_s: float) -> Machine:
+    """The disk that has `data_dir`, and this process."""
+    try:
+        disk = psutil.disk_usage(str(data_dir))
+    except OSError:
+        disk = None
+    total, free = (None, None) if disk is None else (disk.total, disk.free)
+    return Machine(up_s, str(data_dir), total, free, psutil.Process().memory_info().rss)
 
 
 def take_durations(loop: NodeLoop, raft: "Raft | None") -> Durations:

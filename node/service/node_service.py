@@ -5,7 +5,7 @@ that reading the state needs no lock.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,15 @@ from stationkeep.node.loop import NodeLoop
 from stationkeep.node.ports import (
     Consensus,
     LinkFigures,
+    Machine,
+    Moment,
     NotProposed,
     OutcomeUnknown,
     ProposalResult,
 )
 from stationkeep.node.replica import StreamedEvent
 from stationkeep.node.service import figures
+from stationkeep.node.service.memory import RingMemory
 from stationkeep.node.service.port import Durations, TooManyFollowers, Vitals
 from stationkeep.node.webhooks.lateness import late
 from stationkeep.node.wire.traceparent import Caller
@@ -70,7 +73,10 @@ class NodeService:
         self._closing = False
         self.draining = False
         """Set while the node stops: writes are refused, reads still answered."""
+        self._began = loop.clock.monotonic()
+        self._memory = RingMemory(lambda: loop.replica.state)
         loop.replica.listen(self._on_applied)
+        loop.replica.listen(self._memory.note)
 
     @property
     def config(self) -> NodeConfig:
@@ -135,6 +141,12 @@ class NodeService:
 
     def snapshot(self) -> Callable[[], bytes] | None:
         return None if self._raft is None else self._raft.snapshot_file()
+
+    def machine(self) -> Machine:
+        return figures.machine(self.config.data_dir, self.loop.clock.monotonic() - self._began)
+
+    def moments(self) -> Sequence[Moment]:
+        return self._memory.moments
 
     def vitals(self) -> Vitals:
         return figures.vitals(self.loop, self._raft, self._network)

@@ -5,7 +5,7 @@ without sockets, is `tests/node/api/fake.py`. Everything but `submit`, `barrier`
 answers at once, from memory.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ from stationkeep.cluster.commands import Draft
 from stationkeep.cluster.settings import Settings
 from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
-from stationkeep.node.ports import LinkFigures, ProposalResult
+from stationkeep.node.ports import LinkFigures, Machine, Moment, ProposalResult
 from stationkeep.node.replica import StreamedEvent
 from stationkeep.node.views.base import Answering
 from stationkeep.node.wire.traceparent import Caller
@@ -102,6 +102,14 @@ class Service(Answering, Protocol):
     def snapshot(self) -> Callable[[], bytes] | None:
         """Takes the state at the applied index; the function returned gives it in the snapshot
         file format, on any thread. None before there is one."""
+        ...
+
+    def machine(self) -> Machine:
+        """What is under this node."""
+        ...
+
+    def moments(self) -> Sequence[Moment]:
+        """How many devices were in which ring, the oldest first, as this node remembers it."""
         ...
 
     def vitals(self) -> Vitals:

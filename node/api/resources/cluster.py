@@ -11,6 +11,7 @@ from stationkeep.cluster.state.codec import FrozenState
 from stationkeep.node.api.consistency import Reading, Threaded
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.views import links as link_views
+from stationkeep.node.views import machine as machine_views
 from stationkeep.node.views import nodes as views
 
 router = APIRouter()
@@ -39,3 +40,10 @@ async def list_links(read: Reading) -> Response:
     """The links to the other members as this node alone sees them: loss, longest silence."""
     service = read.service
     return read.answer(link_views.links_view(service.node, service.links()))
+
+
+@router.get("/v1/machine", responses=answers(machine_views.MachineView))
+async def get_machine(read: Reading) -> Response:
+    """The node that answers: its release, how long it has run, its disk, where its log is."""
+    service = read.service
+    return read.answer(machine_views.machine_view(service.node, service.machine()))

@@ -41,6 +41,7 @@ from stationkeep.node.http.patterns import VERSION_PATTERN
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.views import fleet as views
 from stationkeep.node.views.base import View
+from stationkeep.node.views.machine import RingMemoryView, memory_view
 from stationkeep.node.wire.messages import Ring as RingName
 
 router = APIRouter()
@@ -197,6 +198,12 @@ Planning = Annotated[asyncio.Lock, Depends(planning_of)]
 async def list_rings(read: Reading) -> Response:
     """The rings: devices, health, quotas; the health rule, the policies and the brake."""
     return read.answer(views.rings_view(read.state))
+
+
+@router.get("/v1/rings/history", responses=answers(RingMemoryView))
+async def list_moments(read: Reading) -> Response:
+    """How many devices were in each ring, a moment each minute, as this node remembers the day."""
+    return read.answer(memory_view(read.service.moments()))
 
 
 @router.get("/v1/rings/plan", responses=answers(views.RebalancePlanView))

@@ -5,7 +5,7 @@ be. Time stands still unless a test moves `now`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -37,11 +37,14 @@ from stationkeep.node.ports import (
     Committed,
     Host,
     LinkFigures,
+    Machine,
+    Moment,
     NotProposed,
     OutcomeUnknown,
     ProposalResult,
 )
 from stationkeep.node.replica import Listener, StreamedEvent, snake_case
+from stationkeep.node.service.memory import RingMemory
 from stationkeep.node.service.port import Durations, TooManyFollowers, Vitals
 from tests.founding import founding
 
@@ -115,7 +118,8 @@ class FakeNode:
         self.gate: asyncio.Event | None = None  # holds writes back while it is not set
         self.entered: asyncio.Queue[str] = asyncio.Queue()
         self._more = asyncio.Event()
-        self._applied: list[Listener] = []
+        self._memory = RingMemory(lambda: self.state)
+        self._applied: list[Listener] = [self._memory.note]
         replica: Any = self
         nobody: Any = None
         host = Host(replica, nobody, self._turn_intake_soon)
@@ -246,6 +250,12 @@ class FakeNode:
 
     def snapshot(self) -> Callable[[], bytes]:
         return codec.FrozenState(self.state).encode
+
+    def machine(self) -> Machine:
+        return Machine(3_661.5, "/var/lib/stationkeep", 64_000_000_000, 16_000_000_000, 90_000_000)
+
+    def moments(self) -> Sequence[Moment]:
+        return self._memory.moments
 
     def vitals(self) -> Vitals:
         reports = {"taken": 30, "outdated": 1}

@@ -29,9 +29,11 @@ READS = (
     "/v1/proposals",
     "/v1/actions",
     "/v1/links",
+    "/v1/machine",
     "/v1/config",
     "/v1/devices",
     "/v1/rings",
+    "/v1/rings/history",
     "/v1/rings/plan",
 )
 
@@ -284,6 +286,30 @@ async def test_actions_show_compliance(client: httpx.AsyncClient) -> None:
     assert beacon["outcome"] == "open"
     assert beacon["compliance"] == 0
     assert beacon["acks"] == {}
+
+
+async def test_what_is_under_a_node(client: httpx.AsyncClient) -> None:
+    seen = await _get(client, "/v1/machine")
+    assert (seen["node"], seen["up_s"]) == ("sat-001", 3_661.5)
+    assert (seen["disk_total_bytes"], seen["disk_free_bytes"]) == (64_000_000_000, 16_000_000_000)
+    assert (seen["data_dir"], seen["log"]) == ("/var/lib/stationkeep", "standard error")
+
+
+async def test_the_rings_are_remembered_each_minute_for_a_day(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    began = node.state.time
+    for n in range(3):
+        node.now += 40_000
+        register(node, f"device-{n}", f"device-{n}-ill", ill=n == 2)
+    items = (await _get(client, "/v1/rings/history"))["items"]
+    assert [(one["at_ms"] - items[0]["at_ms"]) // 1_000 for one in items] == [
+        0,
+        80 + began // 1_000,
+    ]
+    assert sum(items[-1]["rings"].values()) == 4
+    node._memory.moments.extend([node._memory.moments[-1]] * 2_000)
+    assert len((await _get(client, "/v1/rings/history"))["items"]) == 24 * 60
 
 
 async def test_links_as_this_node_alone_sees_them(
