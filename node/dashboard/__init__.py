@@ -17,6 +17,8 @@ Plain HTML, CSS and JavaScript modules, without a build step:
                  the verdict comes from the API (`cluster.verdict`)
     devices.js decisions.js
                  the views of all devices and of all decisions; table.js saves them as CSV
+    past.js      the view of the past: roles, risk, rings, who hears whom
+    coming.js    when something happens next by itself
     detail.js    one node, device, deployment or rollout: state, history, explanation
     rollout.js   the sheet of a rollout
     standing.js stages.js evidence.js

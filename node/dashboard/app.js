@@ -11,6 +11,7 @@ import { headline, verdict } from "./headline.js";
 import { Link } from "./link.js";
 import { Login } from "./login.js";
 import { nodeCards } from "./nodes.js";
+import { Past } from "./past.js";
 import { Picture } from "./picture.js";
 import { Place, VIEWS } from "./place.js";
 import { proposalList } from "./proposals.js";
@@ -36,6 +37,7 @@ const timeline = new Timeline(picture, place, (id) => (picture.node(id) ? detail
 const views = {
   devices: new Devices(picture, link, place, actions, soon),
   decisions: new Decisions(link, place, timeline, actions, soon),
+  time: new Past(picture, link, place, (id) => detail.node(id), soon),
 };
 let followed = false;
 

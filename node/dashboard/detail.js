@@ -1,5 +1,6 @@
 // Details of one node, one device, one deployment or one rollout: state, history, explanation.
 
+import { comingTo, nextCheck } from "./coming.js";
 import { course } from "./course.js";
 import { deploymentSheet, termsOf } from "./deployments.js";
 import { stateOf } from "./devices.js";
@@ -67,7 +68,7 @@ export class Detail {
     const same = shown.kind === this.shown?.kind && shown.id === this.shown.id;
     const { told, tasks } = this;
     Object.assign(this, { shown, told: same ? told : null, tasks: same && shown.only === this.shown.only ? tasks : undefined });
-    Object.assign(this, { report: undefined, losses: undefined, problem: "" });
+    Object.assign(this, { report: undefined, losses: undefined, machine: null, problem: "" });
     this.draw();
     if (!this.sheet.open) this.sheet.showModal();
     this.ask(shown);
@@ -99,9 +100,10 @@ export class Detail {
   async askLosses(shown) {
     const node = this.picture.node(shown.id);
     const address = shown.id === this.picture.cluster.node ? null : node?.address.http;
-    const losses = address === undefined ? null : await this.link.from(address, "/v1/links");
+    const ask = (path) => (address === undefined ? null : this.link.from(address, path));
+    const [losses, machine] = await Promise.all([ask("/v1/links"), ask("/v1/machine")]);
     if (shown !== this.shown) return;
-    this.losses = losses;
+    Object.assign(this, { losses, machine });
     this.draw();
     setTimeout(() => shown === this.shown && this.askLosses(shown), AGAIN_MS);
   }
@@ -143,14 +145,16 @@ export class Detail {
       sparkline(node.history.slice(-10), picture.parts.config?.settings.unhealthy_above),
       this.orders([
         ["Switch over to it …", () => this.actions.switchover(node.id), node.role !== "PRIMARY", node.unfit && `It could not be PRIMARY: ${node.unfit}.`],
-        ["Priority …", () => this.actions.priority(node), true],
+        ["Priority …", () => this.actions.priority(node), true, picture.notAdmin],
         [node.maintenance ? "End maintenance …" : "Maintenance …", () => this.actions.maintenance(node), true]]),
       sentences("Why it is what it is", told.summary),
+      sentences("When", comingTo(node, picture)),
       sentences("Why it is not PRIMARY", told.why_not_primary),
       h("h3", null, "Its last samples"), samples(node.history.slice(-10), picture),
       h("h3", null, "Packets it missed in the last minute"), lossTable(this.losses),
       h("h3", null, "What was decided about it"), decisions(told.decisions),
-      facts([["address", node.address.http], ["Raft", node.address.raft], ["priority", node.priority],
+      facts([["release", node.release ?? "not told"], ...underOf(this.machine),
+        ["address", node.address.http], ["Raft", node.address.raft], ["priority", node.priority],
         ["last heard", node.last_heard_s === null ? "never" : `${span(node.last_heard_s)} ago`],
         ["recurrence", node.recurrence.toFixed(2)]]),
     ];
@@ -172,7 +176,7 @@ export class Detail {
         device.app_version && `, app ${device.app_version}`),
       this.orders([["Assign ring …", () => this.actions.assign(device), true],
         ["Release …", () => this.actions.release(device), device.pin !== null]]),
-      sentences("Why it is in this ring", why.summary),
+      sentences("Why it is in this ring", [...why.summary, ...whenOfDevice(device, this.picture)]),
       h("h3", null, "What happened to it"), course(why.history, tasks.items, device),
       device.status && readings(device.status),
       facts([["name", device.name], ["system", device.os_version], ["app", device.app_version], ["served by", device.served_by],
@@ -218,6 +222,24 @@ function readings(status) {
   return facts([["battery", `${percent(status.battery_level)}${status.battery_charging ? ", charging" : ""}`], ["cpu", percent(status.cpu_usage)],
     ["memory", percent(status.memory_usage)], ["disk", percent(status.disk_usage)],
     ...Object.entries(status.metrics).map(([name, value]) => [plain(name), value.toFixed(1)])]);
+}
+
+/** What its own node says is under it; null: it does not answer. */
+function underOf(machine) {
+  if (!machine) return [];
+  const { up_s: up, disk_free_bytes: free, disk_total_bytes: total, memory_bytes: memory } = machine;
+  return [["up for", span(up)], ["disk free", total === null ? "not known" : `${gigabytes(free)} of ${gigabytes(total)}`], ["memory", gigabytes(memory)],
+    ["data in", machine.data_dir], ["log on", machine.log]];
+}
+
+function gigabytes(bytes) {
+  return `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
+/** When something may move it by itself. */
+function whenOfDevice({ pin }, picture) {
+  if (pin) return [pin.remaining_s === null ? "its pin has no end" : `its pin ends in ${span(pin.remaining_s)}`];
+  return [`the next check of the rings is ${nextCheck(picture)}`];
 }
 
 function facts(pairs) {

@@ -1,7 +1,7 @@
 // Packets from the other nodes that a node did not receive, by its own count.
 
 import { h } from "./dom.js";
-import { LEVELS, span } from "./words.js";
+import { LEVELS, plain, span } from "./words.js";
 
 const WARN = 0.05;
 const BAD = 0.3;
@@ -32,18 +32,18 @@ function row(link) {
 
 /** The share that did not arrive; null if that is unknown, because not even the number of datagrams
  *  sent is. A connected peer sends one every second: then all were lost. */
-function lossOf(link) {
+export function lossOf(link) {
   if (link.sent) return 1 - link.heard / link.sent;
   return link.connected ? 1 : null;
 }
 
-function levelOf(link, lost) {
+export function levelOf(link, lost) {
   if (!link.connected || lost >= BAD) return "bad";
   return lost < WARN ? "good" : "warn";
 }
 
-function noteOf(link) {
-  if (!link.connected) return ["down", link.error].filter(Boolean).join(", ");
+export function noteOf(link) {
+  if (!link.connected) return [`${link.state === "refused" ? "refused" : "down"} for ${span(link.since_s)}`, link.error && plain(link.error)].filter(Boolean).join(", ");
   if (!link.heard) return "no datagrams (UDP blocked?)";
   return [link.stalled && "its stream is stalled", link.in_doubt && "in doubt"].filter(Boolean).join(", ");
 }

@@ -226,6 +226,11 @@ export class Picture {
     return this.parts.me?.role === "viewer" && this.parts.me.because === "";
   }
 
+  /** Why orders that are for administrators cannot be given here; empty when they can. */
+  get notAdmin() {
+    return this.parts.me?.role === "operator" ? "It is for administrators." : "";
+  }
+
   /** Why no order can be given now; empty when one can. */
   get barred() {
     if (this.link.lost) return "Nothing can be ordered: no node answers.";

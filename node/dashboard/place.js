@@ -1,7 +1,7 @@
 // Where one is: the view, its filters, and the sheet that is open. All of it stands in the URL behind
 // "#/", so that it can be sent to somebody, kept, and gone back from.
 
-export const VIEWS = { "": "Overview", devices: "Devices", decisions: "Decisions" };
+export const VIEWS = { "": "Overview", devices: "Devices", decisions: "Decisions", time: "Over time" };
 const SHEETS = ["node", "device", "deployment", "rollout"];
 const OF_SHEETS = ["open", "only"]; // parameters that no view has
 

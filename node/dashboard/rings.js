@@ -1,8 +1,9 @@
 // The fleet: four rings, each with its devices by health, and its quota.
 
+import { nextCheck } from "./coming.js";
 import { h } from "./dom.js";
 import { checking, policing, ruling, sharesOf, sharing, unbraking } from "./governing.js";
-import { ago, number, plural, secondsOf, span } from "./words.js";
+import { ago, number, plural } from "./words.js";
 
 const STATES = [
   ["healthy", "✓", "healthy"],
@@ -33,22 +34,13 @@ export function rulesOf(picture, actions) {
   const { rings } = picture.parts;
   const named = rings.policies.map(({ name }) => name).join(", ");
   const rows = [
-    ["Shares", sharesOf(rings), actions.button("Shares …", () => actions.govern(sharing(rings)))],
-    ["Healthy", rings.health_rule + (rings.charging_excuses_battery ? ", charging excuses the battery" : ""), actions.button("Health rule …", () => actions.govern(ruling(rings)))],
-    ["Policies", named || "none", actions.button("Policies …", () => actions.govern(policing(rings)))],
+    ["Shares", sharesOf(rings), actions.button("Shares …", () => actions.govern(sharing(rings)), picture.notAdmin)],
+    ["Healthy", rings.health_rule + (rings.charging_excuses_battery ? ", charging excuses the battery" : ""), actions.button("Health rule …", () => actions.govern(ruling(rings)), picture.notAdmin)],
+    ["Policies", named || "none", actions.button("Policies …", () => actions.govern(policing(rings)), picture.notAdmin)],
     ["Next check", nextCheck(picture), actions.button("Check now …", () => actions.govern(checking()))],
   ];
   return h("details", null, h("summary", null, "Rules of the rings"),
     h("ul", { class: "rules" }, rows.map(([name, says, order]) => h("li", { key: name }, h("p", null, h("strong", null, name), ` ${says}`), order))));
-}
-
-function nextCheck({ parts, cluster, now }) {
-  const { checked_at_ms: at, brake } = parts.rings;
-  if (cluster.paused) return `waits until the pause is over, for ${span(cluster.paused.remaining_s)}`;
-  if (brake) return "stopped by the brake";
-  if (at === null || !parts.config) return "soon";
-  const left = (at - now) / 1_000 + secondsOf(parts.config.settings.rebalance_interval);
-  return left > 0 ? `in ${span(left)}` : "now";
 }
 
 /** The whole fleet in a line, the brake, and a search for one device. */
