@@ -51,6 +51,7 @@ from stationkeep.node.cli.contexts import choose
 from stationkeep.node.cli.examples import epilog
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.grammar import Callback, name_values
+from stationkeep.node.cli.habits import meant
 from stationkeep.node.cli.output import StandardOutput, note
 from stationkeep.node.cli.shared_options import completed
 from stationkeep.node.local.manifest import LocalError
@@ -58,7 +59,20 @@ from stationkeep.node.security.trust import VARIABLE, TrustError, of_file
 from stationkeep.node.system.printable import printable_lines
 
 
-class _Commands(TyperGroup):
+class _Group(TyperGroup):
+    """Says of what is no command which one was meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:
+            if hasattr(error, "message") and not args[0].startswith("-"):
+                above = " ".join(ctx.command_path.split()[1:])
+                error.message = meant(above, args, self.commands)
+            raise
+
+
+class _Commands(_Group):
     """Turns `CommandError`s into a message on stderr and an exit code; other errors are bugs."""
 
     def make_context(self, *args: Any, **more: Any) -> Any:
@@ -276,7 +290,7 @@ def _build() -> typer.Typer:
             _add(root, "", command.__name__, command, panel)
     groups: dict[str, typer.Typer] = {}
     for words, (help_, members) in GROUPS.items():
-        group = groups[words] = typer.Typer(help=help_, no_args_is_help=True)
+        group = groups[words] = typer.Typer(cls=_Group, help=help_, no_args_is_help=True)
         for word, command in members.items():
             _add(group, f"{words} ", word, command)
         above, _, name = words.rpartition(" ")
