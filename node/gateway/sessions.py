@@ -28,6 +28,7 @@ from stationkeep.node.http.origin import refusal_of
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.replica import Replica
 from stationkeep.node.security.authorisation import SOCKET
+from stationkeep.node.security.identity import Facts
 from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire.messages import Close, Code, Codec
 
@@ -85,8 +86,8 @@ class Sessions:
         self._sockets: dict[AgentSocket, Conversation] = {}
         self._callers: dict[AgentSocket, Caller] = {}
         """Of connections that a token or a credential has opened."""
-        self._ended_before = 0
-        """`credentials_ended` of the fleet when the connections were last compared with it."""
+        self._ended_before = (0, 0)
+        """How many credentials and certificates had ended when connections were last looked at."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._spread_at = float("-inf")
         self._draining = False
@@ -115,13 +116,13 @@ class Sessions:
 
     # -- node.gateway.websocket.Gateway ------------------------------------------------------------
 
-    def admit(self, request: Request, address: str) -> Caller:
+    def admit(self, request: Request, address: str, shown: Facts | None = None) -> Caller:
         """Who opens a WebSocket; raises `Problem` for who may not."""
         path = urlsplit(request.path).path
         if path != PATH:
             raise Problem(Kind.NOT_FOUND, f"no WebSocket here; devices connect to {PATH}")
         headers = ((n.lower().encode(), v.encode()) for n, v in request.headers.raw_items())
-        caller = self.admission.admit(SOCKET, path, headers, address)
+        caller = self.admission.admit(SOCKET, path, headers, address, shown)
         if self._draining:
             raise Problem(Kind.BUSY, "this node is stopping; connect to another one")
         if len(self) >= most_devices():
@@ -182,14 +183,15 @@ class Sessions:
 
     def _end_ended(self) -> None:
         """Closes what was opened by something that is good no more. Thousands may share a token;
-        that of each device is looked at only when some have ended."""
-        ended_now = self._replica.state.fleet.credentials_ended
+        what is each device's own is looked at only when some of that has ended."""
+        state = self._replica.state
+        ended_now = state.fleet.credentials_ended, len(state.revoked)
         looks, self._ended_before = ended_now != self._ended_before, ended_now
-        good = {c.name: c for c in self._callers.values() if looks or not c.credential}
-        ended = {name for name, caller in good.items() if not caller.good()}
+        proofs = {c.proof: c for c in self._callers.values() if looks or c.token}
+        ended = {proof for proof, caller in proofs.items() if not caller.good()}
         if ended:
             for socket, caller in tuple(self._callers.items()):
-                if caller.name in ended:
+                if caller.proof in ended:
                     socket.end(Close.REFUSED, "revoked", "what opened this has been revoked")
 
     def _overdue(self, socket: AgentSocket, now: float) -> None:

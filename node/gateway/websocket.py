@@ -35,6 +35,8 @@ from websockets.typing import Subprotocol
 
 from stationkeep.node.http.access import Caller
 from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.security.handshake import facts_of
+from stationkeep.node.security.identity import Facts
 from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire.messages import CODECS, FAULTS, JSON, MAX_FRAME_BYTES, Close, Codec
 
@@ -71,8 +73,9 @@ class Handler(Protocol):
 class Gateway(Protocol):
     """Accepts connections; implemented by `node.gateway.sessions.Sessions`."""
 
-    def admit(self, request: Request, address: str) -> Caller:
-        """Who connects; raises `Problem` for who may not, now or ever."""
+    def admit(self, request: Request, address: str, shown: Facts | None) -> Caller:
+        """Who connects; raises `Problem` for who may not, now or ever. `shown`: their
+        certificate."""
         ...
 
     def admitted(self, socket: "AgentSocket", codec: Codec, caller: Caller) -> Handler:
@@ -262,7 +265,8 @@ class AgentSocket(asyncio.Protocol):
         """Accepts or refuses the handshake."""
         peer = self._transport.get_extra_info("peername")
         try:
-            caller = self._gateway.admit(request, peer[0] if peer else "unknown")
+            shown = facts_of(self._transport)
+            caller = self._gateway.admit(request, peer[0] if peer else "unknown", shown)
             response = self._peer.accept(request)
             if response.status_code != 101:
                 raise Problem(Kind.INVALID, _broken(self._peer.handshake_exc))

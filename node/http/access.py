@@ -16,7 +16,7 @@ one of `X-Forwarded-For` that is none of those. Source: guide/access.md.
 import ipaddress
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stationkeep.cluster.access import OF_DEVICES
 from stationkeep.cluster.devices.credentials import Standing
 from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.names import speaks_for
 from stationkeep.cluster.state.state import Access, Token
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.problems import Kind, Problem
@@ -41,6 +42,7 @@ from stationkeep.node.security.authorisation import (
     route_of,
 )
 from stationkeep.node.security.device_secrets import DeviceSecret
+from stationkeep.node.security.identity import Facts
 from stationkeep.node.security.tokens import TokenFault, parse
 from stationkeep.node.system.addresses import subscriber
 
@@ -53,6 +55,8 @@ MAX_SUSPECTS = 4_096
 SCHEME = "bearer "
 CALLER = "stationkeep.caller"
 """Where a scope has its `Caller`."""
+CERTIFICATE = "stationkeep.certificate"
+"""Where the state of a scope has the `Facts` of what was shown when the connection began."""
 OUTCOMES = (
     "admitted", "forbidden", "limited", "missing", "malformed", "unknown", "revoked", "expired",
 )  # fmt: skip
@@ -82,6 +86,11 @@ class Caller(NamedTuple):
     credential: bytes = b""
 
     @property
+    def proof(self) -> tuple[str, bytes]:
+        """What they have shown; the same of all who have shown the same."""
+        return self.name, self.credential
+
+    @property
     def enrolment(self) -> str:
         """The id of the token that enrols them; "" where none does."""
         return self.token if self.role is Access.ENROL else ""
@@ -90,10 +99,10 @@ class Caller(NamedTuple):
 class Admission:
     """The rule of one node, for requests and WebSockets. `local`: a token that is this node's own.
     `rescues`: paths of orders that end trouble, which are taken however often they come. `fleet`:
-    the devices, with the credentials of their own. `known`: called with the address of a connection
-    when somebody of the ladder comes in by it. `used`: with a token and an address, when somebody
-    comes in who is no device; `guessed`: with an address from which too many fail. `outcomes`: how
-    many came in, or why not."""
+    the devices, with the credentials of their own; `revoked`: serial numbers of certificates.
+    `known`: called with the address of a connection when somebody of the ladder comes in by it.
+    `used`: with a token and an address, when somebody comes in who is no device; `guessed`: with an
+    address from which too many fail. `outcomes`: how many came in, or why not."""
 
     def __init__(
         self,
@@ -106,6 +115,7 @@ class Admission:
         probes: Iterable[str] = (),
         rescues: Iterable[str] = (),
         fleet: Callable[[], Fleet] = Fleet,
+        revoked: Callable[[], Container[str]] = tuple,
         known: Callable[[str], None] = lambda _: None,
         used: Callable[[str, str], None] = lambda *_: None,
         guessed: Callable[[str], None] = lambda _: None,
@@ -114,7 +124,7 @@ class Admission:
     ) -> None:
         self.required = required
         self._tokens, self._local, self._node = tokens, local, node
-        self._fleet, self._known = fleet, known
+        self._fleet, self._revoked, self._known = fleet, revoked, known
         self._used, self._guessed = used, guessed
         self._wall, self._clock, self._probes = wall, clock, frozenset(probes)
         self._failures, self._rates = Failures(), Rates(clock)
@@ -122,8 +132,11 @@ class Admission:
         self._is_proxy = lru_cache(64)(lambda address: _is_in(address, proxies))
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
 
-    def admit(self, method: str, path: str, headers: Headers, peer: str) -> Caller:
-        """Who asks for this; raises `Problem` for who may not."""
+    def admit(
+        self, method: str, path: str, headers: Headers, peer: str, shown: Facts | None = None
+    ) -> Caller:
+        """Who asks for this; raises `Problem` for who may not. `shown`: their certificate, which
+        was good when the connection began."""
         headers = list(headers)
         if not self.required:
             if path not in self._probes:
@@ -133,7 +146,7 @@ class Admission:
         route = route_of(method, path)
         right = right_to(method, route) if route is not None else ADMINISTER
         try:
-            caller = self._caller(headers, address)
+            caller = self._caller(headers, address, shown)
         except Problem as problem:
             if not right.nobody:
                 raise
@@ -160,12 +173,38 @@ class Admission:
             headers = {"Retry-After": str(math.ceil(wait))}
             raise Problem(Kind.BUSY, detail, rule="rate", headers=headers)
 
-    def _caller(self, headers: Headers, address: str) -> Caller:
-        """Who proves to be whom."""
+    def _caller(self, headers: Headers, address: str, shown: Facts | None) -> Caller:
+        """Who proves to be whom: by a device's certificate, by what they show beside it, or by
+        both, which have to agree."""
         given = [value for name, value in headers if name == b"authorization"]
-        if not given:
-            self.outcomes["missing"] += 1
-            raise unauthenticated("missing", "Authorization: Bearer TOKEN is missing")
+        certified = None if shown is None else self._certified(shown, address)
+        if given:
+            caller = self._bearer(given, address)
+            if certified is not None and not speaks_for(caller.ids, certified.ids):
+                self.outcomes["forbidden"] += 1
+                detail = f"{caller.name} does not speak for {certified.name}"
+                raise Problem(Kind.FORBIDDEN, detail, rule="ids")
+            return caller
+        if certified is not None:
+            return certified
+        self.outcomes["missing"] += 1
+        raise unauthenticated("missing", "Authorization: Bearer TOKEN is missing")
+
+    def _certified(self, shown: Facts, address: str) -> Caller | None:
+        """The device whose certificate this is."""
+        identity = shown.identity
+        if identity is None or identity.kind != "device":
+            return None
+        if shown.serial in self._revoked():
+            self.outcomes["revoked"] += 1
+            raise unauthenticated("revoked", f"the certificate of {identity} is revoked")
+        return Caller(
+            Access.DEVICE, address, f"{identity}, certificate {shown.serial}", identity.name,
+            good=lambda: shown.serial not in self._revoked(),
+        )  # fmt: skip
+
+    def _bearer(self, given: Sequence[bytes], address: str) -> Caller:
+        """Who has the token, or the credential, that is shown."""
         value = given[0].decode("latin-1")
         if len(given) > 1 or not value.lower().startswith(SCHEME):
             raise self.failed("malformed", "Authorization: it says Bearer TOKEN, once", address)
@@ -277,7 +316,9 @@ class Entrance:
             return
         peer, port = scope.get("client") or ("unknown", 0)
         try:
-            caller = self._admission.admit(scope["method"], scope["path"], scope["headers"], peer)
+            shown = scope.get("state", {}).get(CERTIFICATE)
+            asked = scope["method"], scope["path"], scope["headers"]
+            caller = self._admission.admit(*asked, peer, shown)
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return

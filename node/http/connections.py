@@ -26,9 +26,11 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from stationkeep.node.http.access import CERTIFICATE
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, RETRY_AFTER
 from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.security.handshake import facts_of
 from stationkeep.node.system.streams import tune
 from stationkeep.node.system.turns import Turns
 
@@ -115,6 +117,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         tune(transport)
+        shown = facts_of(transport)
+        if shown is not None:
+            self.app_state = {**self.app_state, CERTIFICATE: shown}
         self.flow = _Flow(self, transport)
         self._crowd.enter(self, self.client[0] if self.client else "")
         self._expect_head()

@@ -63,6 +63,7 @@ class Server(uvicorn.Server):
             probes=PROBES,
             rescues=(*roles.RESCUES, rings.RELEASE_BRAKE),
             fleet=lambda: replica.state.fleet,
+            revoked=lambda: replica.state.revoked,
             known=self.acceptor.know if self.acceptor is not None else lambda _: None,
             used=service.loop.witness.used,
             guessed=service.loop.witness.guessed,

@@ -90,8 +90,9 @@ class Credentials:
         self._clients: dict[str, ssl.SSLContext] = {}
         self.server = self._of_member(True, Door.ACCEPTED, members)
         """For whoever dials this node."""
-        self.http = context(True, self.trusted, None, "http/1.1")
-        """For the HTTP port."""
+        shown = judge(self.uid, Door.CALLER, None, revoked)
+        self.http = context(True, self.trusted, shown, "http/1.1", optional=True)
+        """For the HTTP port, where devices may show a certificate."""
         load_pair(self.http, self.http_pair)
 
     def client(self, peer: str) -> ssl.SSLContext:

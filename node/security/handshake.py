@@ -10,6 +10,7 @@ No tickets are issued: a session that is resumed by one shows no certificate.
 
 import ssl
 import time
+from asyncio import BaseTransport
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
@@ -81,14 +82,21 @@ def judge(
 
 
 def context(
-    server: bool, trusted: str, judged: Judge | None, protocol: str | None
+    server: bool,
+    trusted: str,
+    judged: Judge | None,
+    protocol: str | None,
+    *,
+    optional: bool = False,
 ) -> ssl.SSLContext:
     """A context for TLS 1.3. `trusted`: the CA's certificates in PEM. `judged`: None asks the peer
-    for no certificate. `protocol`: what both must speak, by ALPN. Raises `ssl.SSLError`."""
+    for no certificate; with `optional` it may show none. `protocol`: what both must speak, by ALPN.
+    Raises `ssl.SSLError`."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.check_hostname = False
-    made.verify_mode = ssl.CERT_NONE if judged is None else ssl.CERT_REQUIRED
+    demanded = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
+    made.verify_mode = ssl.CERT_NONE if judged is None else demanded
     made.verify_flags |= NO_CHECK_TIME
     if server:
         made.num_tickets = 0
@@ -96,7 +104,7 @@ def context(
         made.set_alpn_protocols([protocol])
     if judged is not None:
         made.load_verify_locations(cadata=trusted)
-        _judge_by(made, judged, protocol)
+        _judge_by(made, judged, protocol, optional)
     return made
 
 
@@ -111,13 +119,15 @@ def client_options(made: ssl.SSLContext) -> dict[str, Any]:
     }
 
 
-def _judge_by(made: ssl.SSLContext, judged: Judge, protocol: str | None) -> None:
+def _judge_by(made: ssl.SSLContext, judged: Judge, protocol: str | None, optional: bool) -> None:
     """Has everything that the context makes end its handshake with the verdict."""
 
     def ended(peer: ssl.SSLObject | ssl.SSLSocket) -> None:
         if protocol == ALPN and peer.selected_alpn_protocol() != protocol:
             raise Refused("other_protocol", f"it does not speak {protocol}")
-        judged(facts_shown(peer))
+        facts = facts_shown(peer)
+        if facts is not None or not optional:
+            judged(facts)
 
     class Judged(ssl.SSLObject):
         def do_handshake(self) -> None:
@@ -130,6 +140,12 @@ def _judge_by(made: ssl.SSLContext, judged: Judge, protocol: str | None) -> None
             ended(self)
 
     made.sslobject_class, made.sslsocket_class = Judged, JudgedSocket
+
+
+def facts_of(transport: BaseTransport) -> Facts | None:
+    """Of the certificate that the peer of a connection has shown, if it has."""
+    peer: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return None if peer is None else facts_shown(peer)
 
 
 def facts_shown(peer: ssl.SSLObject | ssl.SSLSocket) -> Facts | None:

@@ -51,7 +51,7 @@ class Recording:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
 
-    def admit(self, request: Request, address: str) -> Caller:
+    def admit(self, request: Request, address: str, _shown: object) -> Caller:
         return Caller(None, address)
 
     def admitted(self, socket: AgentSocket, codec: Codec, caller: Caller) -> "Recording":

@@ -23,6 +23,7 @@ from stationkeep.node.http.rates import (
     READS_A_SECOND,
     Rates,
 )
+from stationkeep.node.security.identity import Facts
 from stationkeep.node.security.tokens import Shown, draw
 
 NOW = 1_800_000_000
@@ -54,12 +55,17 @@ class Door:
         )
 
     def ask(
-        self, path: str = "/v1/cluster", peer: str = HERE, method: str = "GET", **headers: str
+        self,
+        path: str = "/v1/cluster",
+        peer: str = HERE,
+        method: str = "GET",
+        certificate: Facts | None = None,
+        **headers: str,
     ) -> Caller:
         said = [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items()]
-        return self.admission.admit(method, path, said, peer)
+        return self.admission.admit(method, path, said, peer, certificate)
 
-    def refused(self, **asked: str) -> tuple[int, str | None]:
+    def refused(self, **asked: Any) -> tuple[int, str | None]:
         with pytest.raises(Problem) as caught:
             self.ask(**asked)
         return caught.value.kind.status, caught.value.rule
@@ -331,3 +337,43 @@ def test_what_came_of_all_who_asked_is_counted() -> None:
     door.refused(path="/v1/snapshot", authorization=bearer(GOOD))
     found = {word: number for word, number in door.admission.outcomes.items() if number}
     assert found == {"admitted": 1, "missing": 1, "revoked": 1, "forbidden": 1}
+
+
+# -- certificates of devices
+
+TASK = "/v1/devices/phone-1/task"
+
+
+def certificate(uri: str = "device/phone-1", serial: str = "ab12") -> Facts:
+    return Facts((f"spiffe://sk-0123456789abcdef/{uri}",), 0.0, 2.0**40, serial=serial)
+
+
+def test_a_device_s_certificate_speaks_for_it_alone_until_it_is_revoked() -> None:
+    revoked: set[str] = set()
+    door = Door(revoked=lambda: revoked)
+    caller = door.ask(TASK, certificate=certificate())
+    assert (caller.role, caller.ids, caller.good()) == (Access.DEVICE, "phone-1", True)
+    assert door.refused(certificate=certificate()) == (403, "role")
+    revoked.add("ab12")
+    assert not caller.good()
+    assert door.refused(path=TASK, certificate=certificate()) == (401, "revoked")
+    assert door.ask(TASK, certificate=certificate(serial="ab13")).good()
+
+
+@pytest.mark.parametrize("uri", ["client/admin/ann", "node/phone-1", "", "device/"])
+def test_a_certificate_of_anybody_else_says_nothing(uri: str) -> None:
+    assert Door().refused(path=TASK, certificate=certificate(uri)) == (401, "missing")
+
+
+def test_what_is_shown_beside_a_certificate_has_to_agree_with_it() -> None:
+    door = Door()
+    for ids in ("phone-*", "sensor-*"):
+        shown = draw()
+        door.tokens[shown.id] = token(shown, Access.DEVICE, ids=ids)
+        asked: dict[str, Any] = {"certificate": certificate(), "authorization": bearer(shown)}
+        if ids == "phone-*":
+            assert door.ask(TASK, **asked).ids == ids
+        else:
+            assert door.refused(path=TASK, **asked) == (403, "ids")
+    wrong = {"certificate": certificate(), "authorization": bearer(draw())}
+    assert door.refused(path=TASK, **wrong) == (401, "unknown"), "one does not make good the other"

@@ -5,6 +5,7 @@ import base64
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from websockets.asyncio.client import connect
 
 from scripts.traces import Collector, collecting
 from stationkeep import (
@@ -33,6 +35,8 @@ from stationkeep.node.security import device_secrets as own
 from stationkeep.node.security import invitations as words
 from stationkeep.node.security import local_door
 from stationkeep.node.security.authorisation import RIGHTS
+from stationkeep.node.security.handshake import context, judge
+from stationkeep.node.security.identity import Door
 from stationkeep.node.security.tokens import parse
 from tests.node.monitoring.conftest import MONITORING
 from tests.node.monitoring.prometheus import Prometheus
@@ -301,6 +305,56 @@ def _process(cluster: Guarded, device: str, credential: Path) -> subprocess.Pope
     words += ["--credential-file", str(credential), "--token-file", str(cluster.tokens / "berlin")]
     command = [sys.executable, "-m", "stationkeep", *words]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=cluster.environment)
+
+
+def test_a_device_comes_with_a_certificate_until_that_is_revoked(cluster: Guarded) -> None:
+    folder = str(cluster.ca.parent)
+    for kind, name in (("device", "robot-1"), ("node", "stranger")):
+        cluster.run("certs", "issue", kind, name, "--dir", folder)
+    asyncio.run(_certified(cluster, _showing(cluster, "robot-1"), cluster.create("pa", *ADMIN)))
+    for name in ("robot-1", "stranger"):
+        with (
+            httpx.Client(verify=_showing(cluster, name)) as http,
+            pytest.raises(httpx.HTTPError),
+        ):
+            http.get(f"{cluster.url(THIRD)}/v1/me").raise_for_status()
+
+
+ADMIN = ("--role", "admin")
+
+
+def _showing(cluster: Guarded, name: str) -> ssl.SSLContext:
+    """Trusts the cluster's nodes, and shows a certificate."""
+    made = context(False, cluster.ca.read_text(), judge(None, Door.NODE, None), None)
+    made.load_cert_chain(cluster.ca.parent / f"{name}.pem")
+    return made
+
+
+async def _certified(cluster: Guarded, shown: ssl.SSLContext, admin: Path) -> None:
+    """It speaks for itself, over HTTP and on a WebSocket, which ends with the certificate."""
+    async with httpx.AsyncClient(verify=shown, timeout=30) as http:
+        me = (await http.get(f"{cluster.url(FIRST)}/v1/me")).json()
+        serial = me["actor"].removeprefix("device robot-1, certificate ")
+        assert me["role"] == "device"
+        said = [{"device_status": _status(device)} for device in ("robot-1", "robot-2")]
+        body = {"registrations": said}
+        answer = (await http.post(f"{cluster.url(FIRST)}/v1/devices:register", json=body)).json()
+        assert (answer["accepted"], [e["index"] for e in answer["errors"]]) == (1, [1])
+        where = cluster.url(SECOND).replace("https", "wss") + "/v1/agents"
+        async with connect(where, ssl=shown, server_hostname="", compression=None) as socket:
+            await _revoke_certificate(cluster, admin, serial)
+            async with asyncio.timeout(5):
+                await socket.wait_closed()
+            assert socket.close_code == 4003
+        answer = (await http.get(f"{cluster.url(FIRST)}/v1/devices/robot-1/task")).json()
+        assert answer["rule"] == "revoked", "the connection stood, and its certificate is looked at"
+
+
+async def _revoke_certificate(cluster: Guarded, admin: Path, serial: str) -> None:
+    async with httpx.AsyncClient(verify=cluster._trusted, headers=_shown(admin)) as http:
+        url = f"{cluster.url(FIRST)}/v1/tls/revocations"
+        answer = await http.post(url, json={"serial": serial}, timeout=30)
+    assert answer.status_code == 200, answer.text
 
 
 def test_no_secret_is_anywhere_but_where_it_belongs(cluster: Guarded) -> None:
