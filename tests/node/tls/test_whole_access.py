@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,38 @@ def _rotate(cluster: Guarded, file: Path) -> None:
 
 def _revoke(cluster: Guarded, file: Path) -> None:
     cluster.administer("tokens", "revoke", parse(file.read_text().strip()).id)
+
+
+def test_a_token_that_is_revoked_opens_nothing_on_any_node_and_what_it_opened_ends(
+    cluster: Guarded,
+) -> None:
+    admin, viewer = (cluster.create(role, "--role", role) for role in ("admin", "viewer"))
+    path = f"{cluster.url(FIRST)}/v1/tokens/{parse(viewer.read_text().strip()).id}"
+    asyncio.run(_ended(cluster, path, _shown(admin), _shown(viewer)))
+
+
+async def _ended(
+    cluster: Guarded, path: str, admin: dict[str, str], viewer: dict[str, str]
+) -> None:
+    """Streams of events at all nodes, whose token at this path is revoked."""
+    async with (
+        httpx.AsyncClient(verify=cluster._trusted, headers=viewer, timeout=10) as http,
+        AsyncExitStack() as opened,
+    ):
+        streams = []
+        for url in map(cluster.url, NODES):
+            stream = await opened.enter_async_context(http.stream("GET", f"{url}/v1/events"))
+            assert stream.status_code == 200
+            streams.append(stream.aiter_bytes())
+        assert (await http.delete(path, headers=admin)).status_code == 200
+        async with asyncio.timeout(1):
+            for url in map(cluster.url, NODES):
+                while (await http.get(f"{url}/v1/cluster")).status_code != 401:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        async with asyncio.timeout(4):
+            for events in streams:
+                async for _ in events:
+                    pass
 
 
 def test_devices_enrol_by_one_token_and_lose_what_is_their_own_at_once(cluster: Guarded) -> None:
