@@ -121,9 +121,9 @@ class Dialling:
         if not self._network.may_reach(hosts[-1]):
             self._network.count("not_secured")
             raise NotSecured(f"{hosts[-1]} is not on loopback, and there are no certificates")
-        tls = self._network.tls
+        tls, era = self._network.tls, self._network.era()
         secured = {} if tls is None else client_options(tls.client(self._peer))
         _, stream = await self._loop.create_connection(
-            lambda: Outbound(self._network, self._peer), hosts[-1], port, **secured
+            lambda: Outbound(self._network, self._peer, era), hosts[-1], port, **secured
         )
         return stream

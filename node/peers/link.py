@@ -26,6 +26,7 @@ from stationkeep.node.peers.sessions import (
     Incoming,
     Opened,
     Outgoing,
+    Papers,
     Path,
     Ration,
 )
@@ -54,7 +55,8 @@ SPARED, DOUBTED = 50.0, 2_000.0
 MOST_RECEIVED = 10_000.0
 """Datagrams a second that are decrypted for one peer."""
 REVOKED_SECONDS = 15.0
-"""For which a link stands whose peer's certificate was revoked. The peer learns that by this link,
+"""For which a link stands whose peer's certificate was revoked, or may be of a CA that is trusted
+no more. The peer learns that by this link,
 and has itself another one issued at its next look (`security.renewal.LOOK_SECONDS`)."""
 RENEWAL_SECONDS = 3_600.0
 """Age at which a session is replaced by a new one with another key."""
@@ -83,8 +85,8 @@ class Link:
         self._watching: asyncio.TimerHandle | None = None
         self.dialling = Dialling(network, peer)
         self._turned_at = now
-        self._revoked_at: float | None = None
-        """When it was first seen that a stream's certificate was revoked."""
+        self._void_at: float | None = None
+        """When it was first seen that what a stream stands on is good no more."""
         self._life = 0
         self._inbound: list[Inbound] = []
         self._sessions: OrderedDict[int, Incoming] = OrderedDict()
@@ -140,7 +142,7 @@ class Link:
             self._forget_life()
             self._life = life
         inbound.link = self
-        inbound.session = self._sessions[name] = Incoming(name, key)
+        inbound.session = self._sessions[name] = Incoming(name, key, inbound.papers)
         self._network.sessions[name] = self
         if len(self._sessions) > MAX_SESSIONS:
             self._network.sessions.pop(self._sessions.popitem(last=False)[0], None)
@@ -322,19 +324,30 @@ class Link:
                 self._wanted.set()
         elif now - self._path.answered_at > LINGER:
             self._go_down()
-        self._mind_revoked(now)
+        self._mind_papers(now)
 
-    def _mind_revoked(self, now: float) -> None:
-        """A link is made anew, or not at all, once a certificate that it stands on was revoked."""
-        serials = [stream.serial for stream in self._dialled()]
-        serials += [inbound.serial for inbound in self._inbound]
-        revoked = self._network.revoked()
-        if not any(serial in revoked for serial in serials):
-            self._revoked_at = None
-        elif self._revoked_at is None:
-            self._revoked_at = now
-        elif now - self._revoked_at >= REVOKED_SECONDS:
-            self._revoked_at = None
+    def _mind_papers(self, now: float) -> None:
+        """A link is made anew, or not at all, once a certificate that it stands on was revoked, or
+        a CA is trusted no more that may have issued it."""
+        revoked, era = self._network.revoked(), self._network.era()
+
+        def void(papers: Papers) -> bool:
+            return papers.era < era or papers.serial in revoked
+
+        if self._stream is not None and self._stream.papers.era < era:
+            self._wanted.set()  # the peer does so with its own
+        standing = {inbound.session.name for inbound in self._inbound}
+        for name, session in list(self._sessions.items()):
+            if name not in standing and void(session.papers):
+                self._network.sessions.pop(name, None)
+                del self._sessions[name]
+        papers = [stream.papers for stream in self._dialled()]
+        if not any(map(void, papers + [inbound.papers for inbound in self._inbound])):
+            self._void_at = None
+        elif self._void_at is None:
+            self._void_at = now
+        elif now - self._void_at >= REVOKED_SECONDS:
+            self._void_at = None
             self.cut()
 
     def figures(self) -> LinkFigures:

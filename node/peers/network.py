@@ -170,6 +170,10 @@ class PeerNetwork:
         """Serial numbers of certificates that were revoked."""
         return () if self.tls is None else self.tls.revoked()
 
+    def era(self) -> int:
+        """How often a CA that had been trusted was not any more."""
+        return 0 if self.tls is None else self.tls.narrowed
+
     def may_reach(self, host: str) -> bool:
         """Whether to speak with a host: nothing is said in clear beyond this machine."""
         return self._reaches_out or is_loopback(host)

@@ -132,13 +132,21 @@ class Outgoing:
         return self.counter - answered > MAX_JUMP // 2 or self.number > MAX_COUNTER // 2
 
 
+class Papers(NamedTuple):
+    """By what a peer proved who it is when a stream began: the serial number of its certificate, ""
+    without TLS; and how often a CA had been dropped by then (`security.contexts`)."""
+
+    serial: str = ""
+    era: int = 0
+
+
 class Incoming:
     """A session at its receiver."""
 
-    __slots__ = ("_cipher", "counters", "heard", "name", "numbers")
+    __slots__ = ("_cipher", "counters", "heard", "name", "numbers", "papers")
 
-    def __init__(self, name: int, key: bytes) -> None:
-        self.name = name
+    def __init__(self, name: int, key: bytes, papers: Papers = Papers()) -> None:  # noqa: B008
+        self.name, self.papers = name, papers
         self._cipher = AESGCM(key)
         self.numbers = Window()
         """Numbers of messages, on either lane."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import structlog
 
 from stationkeep.node.peers.frames import BadFrame, FrameReader
-from stationkeep.node.peers.sessions import Incoming, Outgoing
+from stationkeep.node.peers.sessions import Incoming, Outgoing, Papers
 from stationkeep.node.security.handshake import REFUSED_BY_PEER, facts_shown
 from stationkeep.node.security.identity import Word
 from stationkeep.node.system.streams import tune
@@ -60,8 +60,7 @@ class Inbound(asyncio.Protocol):
         self.address = "?"
         self._certified: str | None = None
         """The node of the peer's certificate; None without TLS."""
-        self.serial = ""
-        """Of that certificate."""
+        self.papers = Papers(era=network.era())
         self._unread, self._in_line = b"", False
         self.link: Link | None = None
         """The link to the peer, once its hello has arrived."""
@@ -70,7 +69,8 @@ class Inbound(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self.address = _address(self.transport)
-        self._certified, self.serial = _certified(self.transport)
+        self._certified, serial = _certified(self.transport)
+        self.papers = self.papers._replace(serial=serial)
         if not self._network.admit(self):
             return
         tune(self.transport, MORTAL)
@@ -143,7 +143,8 @@ class Inbound(asyncio.Protocol):
 class Outbound(asyncio.Protocol):
     """A dialled stream: after a hello in both directions, we send on it."""
 
-    def __init__(self, network: "Network", peer: str) -> None:
+    def __init__(self, network: "Network", peer: str, era: int = 0) -> None:
+        """`era`: `network.era()` when it was decided whom to trust."""
         self._network = network
         self.address = self.peer = peer
         self.session = Outgoing()
@@ -154,8 +155,7 @@ class Outbound(asyncio.Protocol):
         """It will not be ready: all that one sees who is refused is that the stream ends."""
         self.greeted: asyncio.Future[None] = network.loop.create_future()
         self.on_lost: Callable[[Outbound], None] = lambda _: None
-        self.serial = ""
-        """Of the peer's certificate; "" without TLS."""
+        self.papers = Papers(era=era)
         self.destination: Any = None
         """The peer's address as the system names it; None if the connection was lost at once."""
         self.transport: asyncio.Transport
@@ -166,7 +166,7 @@ class Outbound(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         # Read now: after a reset the connection does not know it any more.
         self.destination = self.transport.get_extra_info("peername")
-        _, self.serial = _certified(self.transport)
+        self.papers = self.papers._replace(serial=_certified(self.transport)[1])
         tune(self.transport, MORTAL)
         self.transport.write(self._network.hello.frame(self.session))
 

@@ -151,6 +151,8 @@ class Contexts:
         self.current = self._read()
         self.rejected: str | None = None
         """Why the files as they are now are not in use."""
+        self.narrowed = 0
+        """How often a CA that had been trusted was not any more."""
         self.reloads: Counter[str] = Counter({"accepted": 0, "rejected": 0})
         none = dict.fromkeys(OUTCOMES, 0)
         self.handshakes: dict[str, Counter[str]] = {RAFT: Counter(none), HTTP: Counter(none)}
@@ -195,6 +197,7 @@ class Contexts:
         except FileError as error:
             self._reject(str(error))
             return False
+        self.narrowed += any(ca not in fresh.bundle for ca in self.current.bundle)
         self.current, self.rejected = fresh, None
         self.reloads["accepted"] += 1
         log.info("certificate_loaded", serial=fresh.serial, until=date(fresh.pair.ends))

@@ -63,7 +63,7 @@ async def test_who_has_another_in_time_is_linked_anew_and_stays(
     of_b.look()
     await a.until(lambda: a.links.count(("up", "b")) > 1)
     await until(lambda: a.network.connected("b") and b.network.connected("a"))
-    await until(lambda: not any(i.serial in revoked for i in a.network._links["b"]._inbound))
+    await until(lambda: not any(i.papers.serial in revoked for i in a.network._links["b"]._inbound))
     assert a.network.rejected.get("revoked", 0) == 0
 
 

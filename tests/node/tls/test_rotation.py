@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stationkeep.cluster.state.state import CaPhase, CaRotation
+from stationkeep.node.peers import link, network
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import Contexts, Files
 from stationkeep.node.security.handshake import ALPN
@@ -15,7 +18,7 @@ from stationkeep.node.security.renewal import Issuer, Renewal
 from stationkeep.node.security.rotation import CaFiles
 from tests.node.peers.station import Station, addresses
 from tests.node.security.issuing import at, authority, files
-from tests.node.tls.test_links import dialled, refused
+from tests.node.tls.test_links import dialled, refused, until
 
 Stations = Callable[..., Any]
 
@@ -32,6 +35,14 @@ def renewal(directory: Path, name: str) -> Renewal:
     return Renewal(Contexts(Files(own / "ca.pem", file, file), name), issuer)
 
 
+def stale(station: Station) -> bool:
+    """Whether anything stands on what it began with."""
+    links = station.network._links.values()
+    streams = [stream.papers for each in links for stream in (*each._dialled(), *each._inbound)]
+    sessions = [session.papers for each in links for session in each._sessions.values()]
+    return any(papers.era == 0 for papers in streams + sessions)
+
+
 async def dial_anew(station: Station, peer: str) -> None:
     """A new stream, as one comes every hour."""
     ups = station.links.count(("up", peer))
@@ -40,8 +51,10 @@ async def dial_anew(station: Station, peer: str) -> None:
 
 
 async def test_no_link_is_lost_on_the_way_from_one_ca_to_another(
-    stations: Stations, tmp_path: Path
+    stations: Stations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link, "REVOKED_SECONDS", 1.0)
+    monkeypatch.setattr(network, "TICK_SECONDS", 0.1)
     peers = addresses("a", "b")
     nodes = {name: renewal(tmp_path, name) for name in ("a", "b")}
     a, b = [await stations(n, peers, tls=nodes[n].contexts) for n in ("a", "b")]
@@ -61,6 +74,8 @@ async def test_no_link_is_lost_on_the_way_from_one_ca_to_another(
                 node.look()
                 assert node.contexts.rejected is None
             await asyncio.gather(dial_anew(a, "b"), dial_anew(b, "a"))
+    for station in (a, b):
+        await until(lambda s=station: not stale(s))
     assert ("down", "b") not in a.links
     assert ("down", "a") not in b.links
     assert a.network.rejected == b.network.rejected == {}
@@ -69,3 +84,33 @@ async def test_no_link_is_lost_on_the_way_from_one_ca_to_another(
     late.load_cert_chain(files(tmp_path / "late", "b").certificate)  # by the first CA
     await dialled(a.network.port, late)
     await refused(a, "untrusted_ca")
+
+
+async def test_what_stands_on_a_ca_that_was_dropped_is_cut_off_on_both_lanes(
+    stations: Stations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of somebody who has the key of the first CA, and was there in time."""
+    monkeypatch.setattr(link, "REVOKED_SECONDS", 0.3)
+    monkeypatch.setattr(network, "TICK_SECONDS", 0.1)
+    peers = addresses("a", "b")
+    nodes = {name: renewal(tmp_path, name) for name in ("a", "b")}
+    a, b = [await stations(n, peers, tls=nodes[n].contexts) for n in ("a", "b")]
+    await a.until(lambda: ("up", "b") in a.links)
+    await b.until(lambda: ("up", "a") in b.links)
+    replace_alone(tmp_path / "a", nodes["a"])
+    await a.until(lambda: ("down", "b") in a.links)
+    await refused(a, "untrusted_ca")
+    assert not a.network._links["b"]._sessions
+    before = len(a.messages)
+    b.network.send("a", {"kind": "x"})
+    refusals = a.network.rejected["untrusted_ca"]
+    await until(lambda: a.network.rejected["untrusted_ca"] > refusals)
+    assert len(a.messages) == before
+
+
+def replace_alone(directory: Path, node: Renewal) -> None:
+    files_of = CaFiles(directory / "ca.pem")
+    second = files_of.make(at(0), ())
+    for phase in (CaPhase.TRUSTING, CaPhase.ISSUING, CaPhase.OVER):
+        files_of.follow(CaRotation(*second, phase), second.first if phase is CaPhase.OVER else ())
+        node.look()
