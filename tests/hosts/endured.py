@@ -83,8 +83,9 @@ def sent_a_fleet(cluster: Cluster, devices: int) -> float:
 
 
 class Renewed(NamedTuple):
-    """`growth`: megabytes and descriptors by which each node has grown from the first third to the
-    end. `lost`: connections of devices that did not last."""
+    """`growth`: megabytes and descriptors by which each node has grown more than it did under the
+    same load before, for as long, when nobody renewed anything: writes stay in its log for a while.
+    `lost`: connections of devices that did not last."""
 
     tally: Tally
     renewals: int
@@ -95,7 +96,8 @@ class Renewed(NamedTuple):
 
 
 def renewing(cluster: Cluster, seconds: float, rate: float, devices: int) -> Renewed:
-    """Every node renews its certificate every two seconds, under a load of writes and devices."""
+    """Every node renews its certificate every two seconds, under a load of writes and devices that
+    was there for as long before."""
     tls = of_file(str(cluster.machines[0].folder / "tls" / "ca.pem"))
     doors = [Door(m.name, f"{m.address}:{HTTP}", cluster.token(m)) for m in cluster.machines]
     addresses, connections = [door.address for door in doors], math.ceil(rate / 20 / len(doors))
@@ -104,16 +106,22 @@ def renewing(cluster: Cluster, seconds: float, rate: float, devices: int) -> Ren
     with crowd, Writes(doors, rate, connections, tls) as load:
         cluster.until("devices", crowd.at_home, START_SECONDS)
         crowd.lost.clear()
+        sizes = [_sizes(cluster)]
+        time.sleep(seconds)
+        sizes.append(_sizes(cluster))
         with cluster.watch() as watch:
-            renewals = _renew(cluster, seconds / 3)
-            before = {m.name: cluster.size(m) for m in cluster.machines}
-            renewals += _renew(cluster, seconds * 2 / 3)
-            after = {m.name: cluster.size(m) for m in cluster.machines}
+            renewals = _renew(cluster, seconds)
+        sizes.append(_sizes(cluster))
         lost = dict(crowd.lost)
     growth = {
-        name: (after[name][0] - mb, after[name][1] - files) for name, (mb, files) in before.items()
+        machine.name: (after[0] - 2 * before[0] + first[0], after[1] - 2 * before[1] + first[1])
+        for machine, first, before, after in zip(cluster.machines, *sizes, strict=True)
     }
     return Renewed(watch.tally(), renewals, load.done, dict(load.failed), lost, growth)
+
+
+def _sizes(cluster: Cluster) -> list[tuple[float, int]]:
+    return [cluster.size(machine) for machine in cluster.machines]
 
 
 def _renew(cluster: Cluster, seconds: float) -> int:
