@@ -22,6 +22,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "events": ("events", "events --topic alarms --topic roles --format json"),
     "wait": ("wait --for primary=sat-001", "wait --for ok --timeout 5m"),
     "topology": ("topology",),
+    "doctor": ("doctor", "doctor --config /etc/stationkeep/node.yaml"),
     "proposals": ("proposals --limit 10",),
     "operation": ("operation op-7",),
     "level": ("level", "level hold 2 --reason 'the way back stays open'", "level raise"),

@@ -26,6 +26,7 @@ from stationkeep.node.cli.commands import (
     decisions,
     demo,
     devices,
+    doctor,
     events,
     forming,
     guide,
@@ -108,7 +109,7 @@ PANELS: dict[str, tuple[Callback, ...]] = {
     "Form a cluster": (forming.init, forming.join),
     "Inspect": (
         *(cluster.status, local.watch, decisions.explain, decisions.decisions),
-        *(events.events, events.wait, nodes.topology),
+        *(events.events, events.wait, nodes.topology, doctor.doctor),
         *(decisions.proposals, decisions.operation, level.level, guide.guide, contexts.login),
     ),
     "Plan and test": (plan.plan, simulate.simulate, chaos.chaos),

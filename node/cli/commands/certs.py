@@ -172,12 +172,7 @@ def inspect(
 
 def certs_list(*, url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """Lists the certificates that the nodes show on their HTTP ports, and how long each is good."""
-    from stationkeep.node.security.inspection import inspect as inspected  # noqa: PLC0415
-
-    now = time.time()
-    found, silent = ask_each(
-        client(url), lambda address: inspected(_shown(address), None, None, now)
-    )
+    found, silent = ask_each(client(url), inspected_at)
     nodes = [{"node": name, **shown} for name, shown in found.items()]
     show({"nodes": nodes, "unanswered": silent}, format_, _listed)
     for name, why in silent.items():
@@ -296,6 +291,13 @@ def _is_address(what: str) -> bool:
     except ValueError:
         return False
     return not Path(what).exists()
+
+
+def inspected_at(address: str) -> dict[str, Any]:
+    """The certificates that an HTTPS port shows, and their faults."""
+    from stationkeep.node.security.inspection import inspect as inspected  # noqa: PLC0415
+
+    return _named(address, lambda: inspected(_shown(address), None, None, time.time()))
 
 
 def _shown(address: str) -> bytes:

@@ -73,7 +73,7 @@ def config_diff(
     if format_ is Format.TABLE and not answer["settings"]:
         say(f"as in the profile {name}")
         return
-    show_table(answer, format_, "settings_differing")
+    show_table(answer, format_, "settings_differing", "link_tables")
 
 
 def _differing(here: dict[str, Any], profile: str) -> dict[str, dict[str, Any]]:

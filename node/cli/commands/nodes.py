@@ -63,9 +63,9 @@ def nodes_links(
         raise CommandError(f"no link from or to {node}")
 
     def table(_answer: Any) -> Any:  # of the structs, whose names are checked as ids
-        from stationkeep.node.cli.rendering import tables  # noqa: PLC0415
+        from stationkeep.node.cli.rendering import link_tables  # noqa: PLC0415
 
-        return tables.links(found)
+        return link_tables.links(found)
 
     show({"nodes": msgspec.to_builtins(found), "unanswered": silent}, format_, table)
     for name, why in silent.items():
@@ -79,9 +79,9 @@ def topology(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> Non
     found, silent = ask_each(client(url))
 
     def table(_answer: Any) -> Any:  # of the structs, whose names are checked as ids
-        from stationkeep.node.cli.rendering import tables  # noqa: PLC0415
+        from stationkeep.node.cli.rendering import link_tables  # noqa: PLC0415
 
-        return tables.topology(found)
+        return link_tables.topology(found)
 
     show({"nodes": msgspec.to_builtins(found), "unanswered": silent}, format_, table)
     for name, why in silent.items():

@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from stationkeep.node.cli.rendering import wording
-from stationkeep.node.ports import LinkFigures
 
 if TYPE_CHECKING:
-    from stationkeep.node.cli.links_seen import Seen
+    pass
 
 Json = dict[str, Any]
 
@@ -31,7 +30,6 @@ ROLE_STYLES = {
     "?": "dim",
 }
 LEVEL_STYLES = {"ok": "bold green", "attention": "bold yellow", "critical": "bold red"}
-LOSS_STYLES = ((0.05, "green"), (0.3, "yellow"), (float("inf"), "bold red"))
 """The style of a link that loses less than this share of its packets."""
 
 
@@ -109,61 +107,6 @@ def level(found: Json) -> RenderableType:
     for member in found["members"]:
         table.add_row(member["node"], member["release"] or "-", _figure(member["highest"]))
     return Group(Text(wording.releases(found)), table)
-
-
-def links(nodes: "Iterable[Seen]") -> RenderableType:
-    """Links, grouped by the node that measured them; each is from a peer to that node."""
-    items = [(one.node, link) for one in nodes for link in one.links]
-    if not items:
-        return Text("no links: this node has no peers")
-    table = Fitted(
-        "FROM|TO|LOSS|SILENCE|HEARD|STREAMS|FLAGS",
-        spare="STREAMS|HEARD",
-        right="LOSS|SILENCE|HEARD|STREAMS",
-    )
-    for node, link in items:
-        table.add_row(
-            Text(link.peer),
-            Text(node),
-            _loss(link),
-            wording.span(link.longest_silence_s),
-            f"{link.heard}/{link.sent}",
-            str(link.streams),
-            ", ".join(wording.link_flags(link)) or "-",
-        )
-    return table
-
-
-def _loss(link: LinkFigures) -> Text:
-    lost = link.loss
-    if lost is None:
-        return Text("?", style="dim")
-    return Text(f"{lost:.0%}", style=next(s for limit, s in LOSS_STYLES if lost < limit))
-
-
-def topology(nodes: "list[Seen]") -> RenderableType:
-    """Who hears whom: a row for each node that was asked, and in it what it loses of each peer."""
-    peers = sorted({link.peer for one in nodes for link in one.links} | {one.node for one in nodes})
-    table = grid("HEARS", *peers)
-    for one in nodes:
-        of = {link.peer: link for link in one.links}
-        cells = (_heard(of.get(peer), own=peer == one.node) for peer in peers)
-        table.add_row(one.node, *cells)
-    return table
-
-
-def _heard(link: "LinkFigures | None", *, own: bool) -> Text:
-    if link is None:
-        return Text("·" if own else "?", style="dim")
-    return _loss(link) if link.connected else Text(link.error or "no link", style="bold red")
-
-
-def settings_differing(answer: Json) -> Table:
-    """Settings that are not as in a profile."""
-    table = grid("SETTING", "HERE", answer["profile"].upper())
-    for name, values in answer["settings"].items():
-        table.add_row(name, str(values["here"]), str(values["profile"]))
-    return table
 
 
 def verdict(cluster: Json, most: int | None = None) -> list[Text]:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from stationkeep.node.cli.links_seen import Link, Seen
-from stationkeep.node.cli.rendering import tables
+from stationkeep.node.cli.rendering import link_tables
 from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
 from tests.node.cli.printed import printed
 
@@ -111,7 +111,7 @@ def test_the_worst_links_fit_eighty_columns() -> None:
     down = link("sat-004", connected=False, sent=0, heard=0, error="no_such_host")
     seen = [*LINKS["links"], worst, down]
     lines = printed(
-        tables.links([Seen("sat-001", msgspec.convert(seen, list[Link]))]), 80
+        link_tables.links([Seen("sat-001", msgspec.convert(seen, list[Link]))]), 80
     ).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert "in doubt, stalled" in lines[1]
