@@ -15,7 +15,7 @@ from stationkeep.node.http.access import Admission
 from stationkeep.node.security.tokens import Shown, draw
 from tests.dashboard.conftest import Complaints, Served
 from tests.node.api.fake import FakeNode
-from tests.node.tls.test_whole_access import NODES, guarded
+from tests.node.tls.guarded import NODES, guarded
 
 TOKENS = {role: draw() for role in (Access.VIEWER, Access.OPERATOR, Access.METRICS)}
 

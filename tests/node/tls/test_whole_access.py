@@ -1,26 +1,21 @@
 """Real nodes over TLS that ask everybody for a token: a device, a program, a token's end."""
 
 import asyncio
-import base64
 import os
-import re
 import shutil
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from websockets.asyncio.client import connect
 
-from scripts.traces import Collector, collecting
 from stationkeep import (
     AgentEndedError,
     AsyncClient,
@@ -29,85 +24,19 @@ from stationkeep import (
     NotAuthorisedError,
     Task,
 )
-from stationkeep.node.api.resources.events import PATH as EVENTS
 from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.security import device_secrets as own
 from stationkeep.node.security import invitations as words
 from stationkeep.node.security import local_door
-from stationkeep.node.security.authorisation import RIGHTS
 from stationkeep.node.security.handshake import context, judge
 from stationkeep.node.security.identity import Door
 from stationkeep.node.security.tokens import parse
 from tests.node.monitoring.conftest import MONITORING
 from tests.node.monitoring.prometheus import Prometheus
-from tests.node.tls.test_whole_nodes import NODES, Cluster
+from tests.node.tls.guarded import FIRST, NODES, SECOND, THIRD, WEBHOOK, Guarded, bearer, guarded
+from tests.node.tls.sought import SECRET, of_key, of_token, places
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400), pytest.mark.xdist_group("tls")]
-FIRST, SECOND, THIRD = NODES
-WEBHOOK = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
-SECRET = re.compile(rb"\b(sk[a-z]|whsec)_[A-Za-z0-9._:@+/-]{20,}")
-"""Whatever looks like one, so that none is forgotten here."""
-
-
-class Guarded(Cluster):
-    """Nodes with `auth: required`, and tokens made for them on the machine of the first."""
-
-    def __init__(self, folder: Path, collector: Collector) -> None:
-        tracing = {"endpoint": collector.url, "sample_ratio": 1.0}
-        hook = {"name": "pager", "url": f"{collector.url}/hook", "secret": WEBHOOK}
-        super().__init__(folder, auth="required", tracing=tracing, webhooks=[hook])
-        self.collector = collector
-        self.tokens = folder / "tokens"
-        self.tokens.mkdir()
-        self.made: list[str] = []
-        kept = {name: value for name, value in os.environ.items() if "STATIONKEEP" not in name}
-        self._environment = kept | {"XDG_CONFIG_HOME": str(folder / "config")}
-
-    def administer(self, *words: str) -> str:
-        """A command of the administrator of the first node's machine."""
-        return self.run(*words, "--config", str(self.folder / f"{FIRST}.yaml"))
-
-    def run(self, *words: str) -> str:
-        """A command, again until the cluster can carry it out."""
-        done: list[subprocess.CompletedProcess[str]] = []
-
-        def succeeded() -> bool:
-            command = [sys.executable, "-m", "stationkeep", *words]
-            done.append(subprocess.run(
-                command, check=False, capture_output=True, text=True, env=self._environment
-            ))  # fmt: skip
-            return done[-1].returncode == 0
-
-        self.wait_until(succeeded)
-        return done[-1].stdout
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Of a command: nobody is logged in who was not by one."""
-        return self._environment
-
-    def create(self, name: str, *options: str) -> Path:
-        """The file of a new token."""
-        return self.keep(name, self.administer("tokens", "create", "--name", name, *options))
-
-    def keep(self, name: str, token: str) -> Path:
-        self.made.append(token.strip())
-        file = self.tokens / name
-        file.write_text(token)
-        return file
-
-
-@contextmanager
-def guarded(folder: Path) -> Iterator[Guarded]:
-    """Three of them, which have started."""
-    with collecting() as collector:
-        cluster = Guarded(folder, collector)
-        for name in NODES:
-            cluster.start(name)
-        try:
-            yield cluster
-        finally:
-            cluster.end()
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +149,7 @@ def test_a_token_that_is_revoked_opens_nothing_on_any_node_and_what_it_opened_en
 ) -> None:
     admin, viewer = (cluster.create(role, "--role", role) for role in ("admin", "viewer"))
     path = f"{cluster.url(FIRST)}/v1/tokens/{parse(viewer.read_text().strip()).id}"
-    asyncio.run(_ended(cluster, path, _shown(admin), _shown(viewer)))
+    asyncio.run(_ended(cluster, path, bearer(admin), bearer(viewer)))
 
 
 async def _ended(
@@ -268,7 +197,7 @@ async def _enrolled(cluster: Guarded, token: Path) -> None:
     agents = [_sensor(cluster, n, token, node) for n, node in enumerate(NODES, 1)]
     await asyncio.gather(*(agent.start() for agent in agents))
     for agent in agents:
-        shown = _shown(cluster.tokens / agent.identity.device_id)["Authorization"]
+        shown = bearer(cluster.tokens / agent.identity.device_id)["Authorization"]
         cluster.made.append(shown.removeprefix("Bearer "))
     refused = [await _registered(cluster, token, device) for device in ("sensor-4", "sensor-1")]
     assert ["its limit" in refused[0], "is known already" in refused[1]] == [True, True]
@@ -299,7 +228,7 @@ async def _registered(cluster: Guarded, token: Path, device: str) -> str:
     """Why a device is not taken in that enrols over HTTP."""
     secret = own.draw(device)
     said = {"device_status": _status(device), "credential_sha256": secret.hash.hex()}
-    async with httpx.AsyncClient(verify=cluster._trusted, headers=_shown(token)) as http:
+    async with httpx.AsyncClient(verify=cluster._trusted, headers=bearer(token)) as http:
         url = f"{cluster.url(THIRD)}/v1/devices:register"
         answer = (await http.post(url, json={"registrations": [said]})).json()
     return str(answer["errors"][0]["rule"])
@@ -308,14 +237,14 @@ async def _registered(cluster: Guarded, token: Path, device: str) -> str:
 async def _order(cluster: Guarded, method: str, path: str) -> None:
     """Of an operator, at the first node."""
     token = await asyncio.to_thread(cluster.create, "ops", "--role", "operator")
-    async with httpx.AsyncClient(verify=cluster._trusted, headers=_shown(token)) as http:
+    async with httpx.AsyncClient(verify=cluster._trusted, headers=bearer(token)) as http:
         answer = await http.request(method, cluster.url(FIRST) + path, timeout=30)
     assert answer.status_code == 200, answer.text
 
 
 async def _reported(cluster: Guarded, credential: Path) -> list[Any]:
     """How many statuses are taken of ten, of which the last is another device's; which are not."""
-    shown = _shown(credential)
+    shown = bearer(credential)
     devices = [credential.name] * 9 + ["sensor-2"]
     said = [{"device_status": _status(device)} for device in devices]
     async with httpx.AsyncClient(verify=cluster._trusted, headers=shown) as http:
@@ -383,7 +312,7 @@ async def _certified(cluster: Guarded, shown: ssl.SSLContext, admin: Path) -> No
 
 
 async def _revoke_certificate(cluster: Guarded, admin: Path, serial: str) -> None:
-    async with httpx.AsyncClient(verify=cluster._trusted, headers=_shown(admin)) as http:
+    async with httpx.AsyncClient(verify=cluster._trusted, headers=bearer(admin)) as http:
         url = f"{cluster.url(FIRST)}/v1/tls/revocations"
         answer = await http.post(url, json={"serial": serial}, timeout=30)
     assert answer.status_code == 200, answer.text
@@ -396,15 +325,15 @@ def test_no_secret_is_anywhere_but_where_it_belongs(cluster: Guarded) -> None:
     _lose(cluster, admin, cluster.create("lost", "--role", "viewer").read_text().strip())
     secrets = [word.secret, word.text.split("_")[2][-26:].encode(), WEBHOOK[6:].encode()]
     for token in cluster.made:
-        secrets += _of_token(token)
+        secrets += of_token(token)
     keys = [cluster.ca.with_suffix(".key")]
     for name in NODES:
         keys.append(cluster.certificate(name))
-        secrets += _of_token((cluster.folder / name / local_door.NAME).read_text().strip())
+        secrets += of_token((cluster.folder / name / local_door.NAME).read_text().strip())
     for key in keys:
-        secrets += _of_key(key)
+        secrets += of_key(key)
     assert len(set(secrets)) == len(secrets) > 20
-    for place, content in _places(cluster, admin, without=keys):
+    for place, content in places(cluster, admin, without=keys):
         assert not [s for s in secrets if s in content], place
         assert SECRET.search(content) is None, place
 
@@ -412,7 +341,7 @@ def test_no_secret_is_anywhere_but_where_it_belongs(cluster: Guarded) -> None:
 def _lose(cluster: Guarded, admin: Path, lost: str) -> None:
     """A token is put wherever somebody may put one by mistake."""
     url = cluster.url(FIRST)
-    with httpx.Client(verify=cluster._trusted, headers=_shown(admin), timeout=30) as http:
+    with httpx.Client(verify=cluster._trusted, headers=bearer(admin), timeout=30) as http:
         reason = {"reason": f"somebody has seen {lost}"}
         answers = [
             http.post(f"{url}/v1/pause", json={"duration": "1m", **reason}),
@@ -424,41 +353,3 @@ def _lose(cluster: Guarded, admin: Path, lost: str) -> None:
         ]
     for answer in answers:
         assert parse(lost).secret not in answer.text, answer.request.url.path
-
-
-def _shown(token: Path) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token.read_text().split()[0]}"}
-
-
-def _of_token(text: str) -> list[bytes]:
-    """Its secret as it is shown, and as the bytes that were drawn."""
-    secret = (own.parse if text.startswith(own.PREFIX) else parse)(text).secret
-    return [secret.encode(), base64.b32decode(secret.upper() + "====")]
-
-
-def _of_key(file: Path) -> list[bytes]:
-    """A private key as its file has it, and as a number."""
-    begin, end = b"-----BEGIN PRIVATE KEY-----\n", b"-----END PRIVATE KEY-----"
-    text = file.read_bytes().partition(begin)[2].partition(end)[0]
-    key = load_pem_private_key(begin + text + end, None)
-    assert isinstance(key, EllipticCurvePrivateKey)
-    return [text.split()[1], key.private_numbers().private_value.to_bytes(32, "big")]
-
-
-def _places(cluster: Guarded, admin: Path, without: list[Path]) -> Iterator[tuple[object, bytes]]:
-    """All that nodes write, keep, answer and send; but for files that are there for a secret."""
-    for file in cluster.folder.rglob("*"):
-        secretive = file in without or file.name == local_door.NAME or file.suffix == ".yaml"
-        if file.is_file() and not secretive and not {"tokens", "config"} & set(file.parts):
-            yield file, file.read_bytes()
-    for name in NODES:
-        process = Path("/proc") / str(cluster.processes[name].pid)
-        yield process / "cmdline", (process / "cmdline").read_bytes()
-        yield process / "environ", (process / "environ").read_bytes()
-    with httpx.Client(verify=cluster._trusted, headers=_shown(admin), timeout=30) as http:
-        for method, route in RIGHTS:
-            if method == "GET" and "{" not in route and route != EVENTS:
-                yield route, http.get(cluster.url(FIRST) + route).content
-    traces = cluster.collector.traces()
-    assert traces
-    yield "traces", repr(traces).encode()
