@@ -13,8 +13,8 @@ from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE, FileError, Files, check
 
-CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
-"""What systemd's LoadCredential provides is there."""
+CREDENTIALS = "$CREDENTIALS_DIRECTORY"
+"""What systemd's LoadCredential provides is there: a path may be it, or begin with it."""
 OWN_FILE = Path("tls") / "node.pem"
 """In the data directory: what the node issued to itself."""
 MAX_PATH = 4_096
@@ -121,9 +121,10 @@ def _given(value: Value, field: str) -> Path | None:
 
 def _path(value: Value) -> Path:
     text = value.text("a path", MAX_PATH)
-    if text.startswith(CREDENTIALS):
-        base = os.environ.get("CREDENTIALS_DIRECTORY")
-        if base is None:
-            value.refuse("CREDENTIALS_DIRECTORY is not set: systemd sets it (LoadCredential)")
-        text = f"{base or ''}/{text.removeprefix(CREDENTIALS)}"
-    return Path(text)
+    first, slash, rest = text.partition("/")
+    if first != CREDENTIALS:
+        return Path(text)
+    base = os.environ.get(CREDENTIALS.removeprefix("$"))
+    if base is None:
+        value.refuse("CREDENTIALS_DIRECTORY is not set: systemd sets it (LoadCredential)")
+    return Path(f"{base or ''}{slash}{rest}")

@@ -54,7 +54,7 @@ def test_a_certificate_of_elsewhere_may_have_its_key_in_the_same_file(
 def test_systemd_may_bring_the_key(
     tls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"dir": str(tls), "certificate": "$CREDENTIALS_DIRECTORY/node.pem"}
+    given = {"dir": "$CREDENTIALS_DIRECTORY", "certificate": "$CREDENTIALS_DIRECTORY/node.pem"}
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     assert "CREDENTIALS_DIRECTORY is not set" in faults(written(tmp_path, tls=given))[0][1]
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tls))
