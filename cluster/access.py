@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from stationkeep.cluster.alarms import TOKEN_EXPIRING
 from stationkeep.cluster.commands import CreateToken, NoteAccess, RevokeToken
 from stationkeep.cluster.devices.table import MAX_DEVICES
+from stationkeep.cluster.fleet.registration import properties_fault
 from stationkeep.cluster.names import TEXT_RULE, party, text_fault
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.settings import LONGEST
@@ -64,6 +65,7 @@ def create_token(step: Step, command: CreateToken) -> dict[str, object]:
     tokens[command.token] = Token(
         command.token, command.name, role, command.hash, step.now, step.wall, step.actor, expires,
         command.ids, person=_person(step, command.name), limit=command.limit,
+        labels=command.labels,
     )  # fmt: skip
     _decide(
         step,
@@ -182,6 +184,11 @@ def _checked(step: Step, command: CreateToken) -> Access:
     if not (1 <= command.limit <= MAX_DEVICES if role is Access.ENROL else command.limit == 0):
         rule = f"how many devices an enrolment token takes, 1 to {MAX_DEVICES}; no other has one"
         raise Refused(Reason.INVALID, f"limit: {command.limit} is not {rule}")
+    if command.labels and role is not Access.ENROL:
+        raise Refused(Reason.INVALID, "labels: an enrolment token has them, and no other does")
+    fault = properties_fault("labels", command.labels)
+    if fault is not None:
+        raise Refused(Reason.INVALID, fault)
     if command.lifetime and not SHORTEST_LIFE <= command.lifetime <= LONGEST_LIFE:
         rule = f"{command.lifetime} is neither 0 nor between {SHORTEST_LIFE} and {LONGEST_LIFE}"
         raise Refused(Reason.INVALID, f"lifetime: {rule}")

@@ -690,7 +690,8 @@ class RecordDelivery(Command, frozen=True):
 class CreateToken(Command, frozen=True):
     """Operator: whoever proves to have the secret of which `hash` is the SHA-256 may do from now on
     what `role` (one of `Access`) may. `lifetime` ms of wall time, 0: until it is revoked. `ids`:
-    for which devices a token of that role speaks, or which it enrols, `limit` of them at most.
+    for which devices a token of that role speaks, or which it enrols, `limit` of them at most, with
+    these `labels`.
     `replaces`: the token of the same name and role that ends `overlap` ms later."""
 
     token: str
@@ -702,6 +703,7 @@ class CreateToken(Command, frozen=True):
     replaces: str = ""
     overlap: int = 0
     limit: int = 0
+    labels: dict[str, str] = {}
 
 
 class RevokeToken(Command, frozen=True):

@@ -454,7 +454,7 @@ _COMMANDS |= {
         st.sampled_from(Access) | texts, _hashes,
         st.sampled_from([0, 60_000, 2**40]) | wire_integers,
         st.sampled_from(["", "", "*", "sensor-*"]) | texts, st.just("") | _token_ids,
-        st.just(0) | wire_integers, st.sampled_from([0, 0, 2]) | wire_integers,
+        st.just(0) | wire_integers, st.sampled_from([0, 0, 2]) | wire_integers, _labels,
     ),
     c.RevokeToken: st.builds(c.RevokeToken, _token_ids),
     c.NoteAccess: st.builds(

@@ -65,13 +65,18 @@ RARE = {"credential", "proof"}
 Column = npt.NDArray[Any]
 
 
+Properties = tuple[tuple[str, str], ...]
+
+
 class Kind(msgspec.Struct, frozen=True, array_like=True):
-    """What devices have in common; tuples sorted by name, so that equal kinds are equal."""
+    """What devices have in common; tuples sorted by name, so that equal kinds are equal. `imposed`:
+    of the labels those that an enrolment token has given, whatever the device says."""
 
     os_version: str
     app_version: str
-    capabilities: tuple[tuple[str, str], ...]
-    labels: tuple[tuple[str, str], ...]
+    capabilities: Properties
+    labels: Properties
+    imposed: Properties = ()
 
     def value_of(self, key: str) -> str | None:
         """What a selector's key stands for; a label goes before a capability of its name."""

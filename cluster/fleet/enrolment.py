@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.commands import Registration, ResetCredential, RevokeCredential
 from stationkeep.cluster.devices.credentials import HASH_BYTES, NO_CREDENTIAL, Credential, Standing
+from stationkeep.cluster.devices.table import Properties
 from stationkeep.cluster.fleet.orders import MAX_NAMED, existing_device
 from stationkeep.cluster.names import speaks_for
 from stationkeep.cluster.state.decisions import Outcome, Reason
@@ -59,6 +60,16 @@ def _token_fault(token: Token | None, device: str, wall: int) -> str | None:
     if token.used >= token.limit:
         return f"{ENROLMENT}: {token.actor} has enrolled {token.limit} devices, its limit"
     return None
+
+
+def imposed_by(state: ClusterState, registration: Registration, before: Properties) -> Properties:
+    """The labels that a device has from its enrolment token, whatever it says: `before`, unless it
+    enrols now."""
+    token = state.tokens.get(registration.enrolment)
+    had = state.fleet.credential(registration.id)
+    if token is None or had.standing is Standing.GOOD:
+        return before
+    return tuple(sorted(token.labels.items()))
 
 
 def enrol(step: Step, row: int, registration: Registration) -> bool:

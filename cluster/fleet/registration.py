@@ -5,7 +5,7 @@ Source: rings.md, "Devices" and "Ring assignment".
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.moves import MoveReason
 from stationkeep.cluster.devices.rings import RINGS, UNSET, furthest_below
 from stationkeep.cluster.devices.status import Reading, reading_fault
-from stationkeep.cluster.devices.table import MAX_DEVICES, NEVER, Kind
-from stationkeep.cluster.fleet.enrolment import enrol, enrolment_fault, note_enrolled
+from stationkeep.cluster.devices.table import MAX_DEVICES, NEVER, Kind, Properties
+from stationkeep.cluster.fleet.enrolment import enrol, enrolment_fault, imposed_by, note_enrolled
 from stationkeep.cluster.fleet.journeys import Journey, travel
 from stationkeep.cluster.fleet.reports import Batch, named, serving, take_in
 from stationkeep.cluster.fleet.storm import watch
@@ -45,19 +45,27 @@ def _faults(registration: Registration) -> Iterator[str]:
     for field in ("name", "os_version", "app_version"):
         yield from _text_faults(field, getattr(registration, field))
     for field in ("capabilities", "labels"):
-        properties = getattr(registration, field)
-        if len(properties) > MAX_PROPERTIES:
-            yield f"{field}: {len(properties)} given, at most {MAX_PROPERTIES}"
-        for key, value in properties.items():
-            if _KEY.fullmatch(key) is None:
-                yield f"{field}: {key[:80]!r} is not a key (64 letters, digits or _ . / -)"
-            yield from _text_faults(f"{field}.{key[:64]}", value)
+        yield from _property_faults(field, getattr(registration, field))
     for field in ("session", "sequence"):
         if not 0 <= getattr(registration, field) <= U32:
             yield f"{field}: {getattr(registration, field)} is not between 0 and {U32}"
     fault = None if registration.reading is None else reading_fault(registration.reading)
     if fault is not None:
         yield fault
+
+
+def properties_fault(field: str, properties: Mapping[str, str]) -> str | None:
+    """What is wrong with labels or capabilities, or None."""
+    return next(_property_faults(field, properties), None)
+
+
+def _property_faults(field: str, properties: Mapping[str, str]) -> Iterator[str]:
+    if len(properties) > MAX_PROPERTIES:
+        yield f"{field}: {len(properties)} given, at most {MAX_PROPERTIES}"
+    for key, value in properties.items():
+        if _KEY.fullmatch(key) is None:
+            yield f"{field}: {key[:80]!r} is not a key (64 letters, digits or _ . / -)"
+        yield from _text_faults(f"{field}.{key[:64]}", value)
 
 
 def order_fault(registration: Registration, session: int, sequence: int) -> str | None:
@@ -122,7 +130,7 @@ class _Desk:
 
     def _newcomer(self, registration: Registration) -> int:
         fleet, table, now = self.fleet, self.fleet.table, self.step.now
-        kind = kind_of(registration)
+        kind = kind_of(registration, imposed_by(self.step.state, registration, ()))
         row = table.add(registration.id, registration.name, kind)
         table.lot[row] = lot_of(self.step.state.cluster_id, registration.id)
         table.policy[row] = fleet.policy_of(kind)
@@ -156,8 +164,9 @@ class _Desk:
         stamp = (registration.session, registration.sequence)
         if stamp <= (int(table.session[row]), int(table.sequence[row])):
             return row
-        kind = kind_of(registration)
-        if _runs_another(kind, table.kinds[int(table.kind[row])]):
+        former = table.kinds[int(table.kind[row])]
+        kind = kind_of(registration, imposed_by(self.step.state, registration, former.imposed))
+        if _runs_another(kind, former):
             table.changed_at[row] = min(U32, self.step.now // 1_000)
         table.describe(row, registration.name, kind)
         policy = self.fleet.policy_of(kind)
@@ -217,13 +226,14 @@ def _runs_another(kind: Kind, former: Kind) -> bool:
     return any(now not in ("", before) for now, before in pairs)
 
 
-def kind_of(registration: Registration) -> Kind:
-    """What this device shares with others."""
+def kind_of(registration: Registration, imposed: Properties) -> Kind:
+    """What this device shares with others. `imposed`: labels that it cannot choose."""
     return Kind(
         registration.os_version,
         registration.app_version,
         tuple(sorted(registration.capabilities.items())),
-        tuple(sorted(registration.labels.items())),
+        tuple(sorted((registration.labels | dict(imposed)).items())),
+        imposed,
     )
 
 

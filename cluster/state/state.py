@@ -287,9 +287,9 @@ class Token(msgspec.Struct, frozen=True):
     `role` may. `created_at`: cluster ms; `wall`, `expires_wall`: Unix ms, since it is good for a
     time of people; None: until it is revoked. `ids`: the device that it speaks for or enrols, or
     those whose ids begin so (`begin*`); "" where the role has none. `person`: as whom it approves.
-    `limit`: how many devices one enrols at most, `used`: how many it has. `seen`: from where it was
-    used, and when last (Unix ms), to the day. An ended one is kept to be told apart from one that
-    never was.
+    `limit`: how many devices one enrols at most, `used`: how many it has, `labels`: what they have
+    from it. `seen`: from where it was used, and when last (Unix ms), to the day. An ended one is
+    kept to be told apart from one that never was.
     """
 
     id: str
@@ -305,6 +305,7 @@ class Token(msgspec.Struct, frozen=True):
     person: str = ""
     limit: int = 0
     used: int = 0
+    labels: dict[str, str] = {}
     seen: dict[str, int] = {}
 
     @property

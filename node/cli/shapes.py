@@ -527,6 +527,7 @@ class Token(TypedDict):
     ids: NotRequired[str]
     limit: NotRequired[int]
     used: NotRequired[int]
+    labels: NotRequired[dict[str, str]]
     created_by: str
     created_wall_ms: Wall
     expires_wall_ms: Wall | None

@@ -11,9 +11,9 @@ class TokenView(View, frozen=True):
     """One token. `created_wall_ms`, `expires_wall_ms`: Unix ms; null: until it is revoked.
     `ends_soon`: it was made for long and ends within two weeks. `approves_as`: as whom, where two
     people have to agree. `ids`: the devices that it is about, "" where it is about none. `limit`,
-    `used`: how many devices one enrols at most, and has. `seen_from`: addresses from which it was
-    used, or networks of IPv6, the last one first, and when that was (Unix ms, to the day); those of
-    devices are not kept."""
+    `used`: how many devices one enrols at most, and has; `labels`: what they have from it.
+    `seen_from`: addresses from which it was used, or networks of IPv6, the last one first, and when
+    that was (Unix ms, to the day); those of devices are not kept."""
 
     token: str
     name: str
@@ -27,6 +27,7 @@ class TokenView(View, frozen=True):
     approves_as: str
     limit: int
     used: int
+    labels: dict[str, str]
     seen_wall_ms: int | None
     seen_from: list[str]
 
@@ -44,6 +45,6 @@ def token_view(token: Token, wall: int) -> TokenView:
     return TokenView(
         token.id, token.name, token.role, state, token.ids, token.created_by, token.wall,
         token.expires_wall, state == "good" and ends_soon(token, wall), token.person, token.limit,
-        token.used, max(token.seen.values(), default=None),
+        token.used, token.labels, max(token.seen.values(), default=None),
         sorted(token.seen, key=lambda address: -token.seen[address]),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from stationkeep.cluster.access import IDS, LONGEST_LIFE, LONGEST_OVERLAP, TOKEN_ID
 from stationkeep.cluster.commands import CreateToken, RevokeToken
 from stationkeep.cluster.devices.table import MAX_DEVICES
+from stationkeep.cluster.fleet.registration import MAX_PROPERTIES
 from stationkeep.cluster.settings import parse_duration
 from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_words
@@ -34,7 +35,8 @@ Life = Annotated[
 class TokenInput(Input):
     """`token` and `sha256`: its id, and of its secret as text the SHA-256 in hex. `lifetime`: none
     is until it is revoked. `ids`: of a token for devices, for which it speaks or which it
-    enrols, `limit` of them at most. `replaces`: the token that ends `overlap` later."""
+    enrols, `limit` of them at most, with `labels`. `replaces`: the token that ends `overlap`
+    later."""
 
     token: Id
     name: Label
@@ -43,6 +45,7 @@ class TokenInput(Input):
     lifetime: Life | None = None
     ids: Annotated[str, Field(max_length=129, pattern=rf"^({IDS.pattern})?$")] = ""
     limit: Annotated[int, Field(ge=1, le=MAX_DEVICES)] | None = None
+    labels: Annotated[dict[str, str], Field(max_length=MAX_PROPERTIES)] | None = None
     replaces: Id | None = None
     overlap: Life | None = None
     reason: Reason = ""
@@ -80,7 +83,7 @@ async def create_token(submit: Submit, body: TokenInput) -> Response:
     overlap = _milliseconds("overlap", body.overlap, LONGEST_OVERLAP)
     command = CreateToken(
         body.token, body.name, body.role, bytes.fromhex(body.sha256), lifetime, body.ids,
-        body.replaces or "", overlap, body.limit or 0,
+        body.replaces or "", overlap, body.limit or 0, body.labels or {},
     )  # fmt: skip
     return await submit(command, body.reason)
 

@@ -19,6 +19,7 @@ from stationkeep.node.cli.options import (
     ReasonOption,
     UrlOption,
     duration,
+    pairs,
 )
 from stationkeep.node.cli.output import note, note_more, say, show_table
 from stationkeep.node.cli.sending import given, send
@@ -75,6 +76,13 @@ def create(
         ),
     ] = None,
     limit: LimitOfDevices = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            help="Of role enrol: NAME=VALUE that its devices have, whatever they say. Repeatable.",
+        ),
+    ] = None,
     revoke_other_admins: Annotated[
         bool,
         typer.Option(
@@ -98,7 +106,13 @@ def create(
     if (ids is not None) is not (enrols or role is Role.DEVICE):
         raise UsageError("--ids: a token for devices says for which ids it is, and no other does")
     life = _life(expires or (ENROLMENT_LIFE if enrols else LIFE))
-    body = given(name=name, role=role.value, lifetime=life, ids=ids, limit=limit, reason=reason)
+    labels = pairs("--label", label) or None
+    if labels is not None and not enrols:
+        raise UsageError("--label: an enrolment token has them, and no other does")
+    body = given(
+        name=name, role=role.value, lifetime=life, ids=ids, limit=limit, labels=labels,
+        reason=reason,
+    )  # fmt: skip
     node = administrator(config, url)
     made = _make(node, body, out)
     if revoke_other_admins:
@@ -123,7 +137,8 @@ def rotate(
     later = None if overlap == "0" else duration("--overlap", overlap, 7 * 86_400_000)
     body = given(
         name=old["name"], role=old["role"], lifetime=_life(expires), ids=old.get("ids") or None,
-        limit=old.get("limit") or None, replaces=token, overlap=later, reason=reason,
+        limit=old.get("limit") or None, labels=old.get("labels") or None, replaces=token,
+        overlap=later, reason=reason,
     )  # fmt: skip
     _make(node, body, out)
 

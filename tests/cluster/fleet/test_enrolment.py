@@ -221,3 +221,40 @@ def test_an_enrolment_token_says_how_many_it_takes(limit: int) -> None:
     assert driver.refused(command, key="k", actor="ann")[1].startswith("limit: ")
     other = CreateToken(TOKEN, "berlin", "viewer", hashed(1), limit=1)
     assert driver.refused(other, key="j", actor="ann")[1].startswith("limit: ")
+
+
+def labels_of(driver: FleetDriver, device: str) -> dict[str, str]:
+    row = driver.fleet.row(device)
+    assert row is not None
+    return driver.device(row).labels
+
+
+def test_a_device_cannot_change_the_labels_of_its_enrolment() -> None:
+    driver = with_token(labels={"site": "berlin"})
+    enrol(driver, "phone-1", labels={"site": "paris", "model": "x"})
+    assert labels_of(driver, "phone-1") == {"site": "berlin", "model": "x"}
+    driver.state = codec.decode_snapshot(codec.encode_snapshot(driver.state))
+    enrol(driver, "phone-1", enrolment="", labels={"site": "rome", "model": "y"}, session=2)
+    assert labels_of(driver, "phone-1") == {"site": "berlin", "model": "y"}
+    order(driver, CreateToken("bbbbbbbb", "b", "enrol", hashed(98), ids="*", limit=1))
+    enrol(driver, "phone-1", 1, enrolment="bbbbbbbb", labels={"site": "oslo"}, session=2)
+    assert labels_of(driver, "phone-1") == {"site": "berlin"}, "it is enrolled already"
+    order(driver, ResetCredential("phone-1"))
+    enrol(driver, "phone-1", 2, enrolment="bbbbbbbb", labels={"site": "rome"}, session=3)
+    assert labels_of(driver, "phone-1") == {"site": "rome"}, "another token, other labels"
+
+
+@pytest.mark.parametrize(
+    ("role", "labels", "why"),
+    [
+        ("viewer", {"site": "berlin"}, "labels: an enrolment token has them"),
+        ("enrol", {"": "berlin"}, "labels: '' is not a key"),
+        ("enrol", {"site": "x" * 257}, "labels.site: "),
+        ("enrol", {f"k{n}": "" for n in range(33)}, "labels: 33 given, at most 32"),
+    ],
+)
+def test_labels_of_a_token_are_labels(role: str, labels: dict[str, str], why: str) -> None:
+    enrols = {"ids": "*", "limit": 1} if role == "enrol" else {}
+    command = CreateToken(TOKEN, "b", role, hashed(1), labels=labels, **enrols)  # type: ignore[arg-type]
+    refusal = FleetDriver().refused(command, key="k", actor="ann")
+    assert (refusal[0], refusal[1][: len(why)]) == ("invalid", why)

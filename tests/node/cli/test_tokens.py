@@ -106,8 +106,10 @@ def test_an_enrolment_token_says_how_many_it_takes_and_ends_sooner(
         "token": made.id, "name": "berlin", "role": "enrol", "lifetime": "30d", "ids": "*",
         "limit": 500, "sha256": made.hash.hex(),
     }  # fmt: skip
-    stationkeep(*words, "--limit", "5", "--ids", "phone-*", "--expires", "24h")
+    more = ["--ids", "phone-*", "--expires", "24h", "--label", "site=berlin"]
+    stationkeep(*words, "--limit", "5", *more)
     assert (canned.body["ids"], canned.body["lifetime"]) == ("phone-*", "24h")
+    assert canned.body["labels"] == {"site": "berlin"}
     other = ["tokens", "create", "--name", "x", "--role", "viewer", "--limit", "5"]
     assert stationkeep(*other).exit_code == 2
 
