@@ -49,6 +49,5 @@ def places(cluster: Guarded, admin: Path, without: list[Path]) -> Iterator[tuple
         for method, route in RIGHTS:
             if method == "GET" and "{" not in route and route != EVENTS:
                 yield route, http.get(cluster.url(FIRST) + route).content
-    traces = cluster.collector.traces()
-    assert traces
-    yield "traces", repr(traces).encode()
+    cluster.wait_until(cluster.collector.traces)
+    yield "traces", repr(cluster.collector.traces()).encode()
