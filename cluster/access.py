@@ -121,9 +121,7 @@ def _note_use(step: Step, token: Token, address: str) -> None:
     seen[address] = step.wall
     step.state.tokens[token.id] = replace(token, seen=seen)
     if before is None:
-        facts = {"token": token.id, "name": token.name, "role": token.role.value}
-        facts |= {"change": "used", "address": address}
-        step.decide("token", Outcome.NOTED, (), facts=facts)
+        _decide(step, token, "used", Outcome.NOTED, address=address)
 
 
 def watch_tokens(step: Step) -> None:
@@ -133,7 +131,7 @@ def watch_tokens(step: Step) -> None:
     raised = step.state.alarms.get(TOKEN_EXPIRING)
     detail = ""
     if found:
-        more = f", and {len(found) - 1} others" if found[1:] else ""
+        more = f", and {len(found) - 1} more" if found[1:] else ""
         detail = f"{found[0].actor} ({found[0].role}) ends within 14 days{more}"
     if raised is not None and raised.detail != detail:
         step.clear_alarm(TOKEN_EXPIRING)
@@ -233,6 +231,8 @@ def _make_room(step: Step) -> None:
     del tokens[ended]
 
 
-def _decide(step: Step, token: Token, change: str, **more: object) -> None:
+def _decide(
+    step: Step, token: Token, change: str, outcome: Outcome = Outcome.DONE, **more: object
+) -> None:
     facts = {"token": token.id, "name": token.name, "role": token.role.value, "change": change}
-    step.decide("token", Outcome.DONE, (), facts=facts | more)
+    step.decide("token", outcome, (), facts=facts | more)

@@ -154,7 +154,7 @@ def test_of_more_tokens_that_end_soon_somebody_is_told_anew() -> None:
     told(driver)
     order(driver, AcknowledgeAlarm(TOKEN_EXPIRING))
     driver.clock += DAY
-    assert told(driver) == "ci#aaaaaaaa (operator) ends within 14 days, and 1 others"
+    assert told(driver) == "ci#aaaaaaaa (operator) ends within 14 days, and 1 more"
     assert driver.state.alarms[TOKEN_EXPIRING].acknowledged is None
     driver.clock += 13 * DAY
     assert told(driver) == "bob#bbbbbbbb (operator) ends within 14 days"
