@@ -6,6 +6,7 @@ first: who issues and lacks it asks the other members, over links on which each 
 is. It is never in the log, nor in anything that is written but the files of keys.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -64,7 +65,8 @@ class CaFollower:
     def _look(self, rotation: CaRotation) -> None:
         fault = None
         try:
-            self._files.follow(rotation, self._replica.state.dropped)
+            today = datetime.fromtimestamp(self._clock.wall() / 1_000, UTC)
+            self._files.follow(rotation, self._replica.state.dropped, today)
             self._lacks_key = self._files.lacks(rotation.pin)
             if rotation.under_way and self._lacks_key:
                 self._ask(rotation.pin)

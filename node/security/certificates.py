@@ -21,11 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stationkeep.cluster.names import address_fault
-from stationkeep.node.security.identity import Facts, Identity, date
+from stationkeep.node.security.identity import GRACE, Facts, Identity, date
 from stationkeep.node.system.addresses import join_address
 from stationkeep.node.system.operator_files import regular
 from stationkeep.node.system.printable import printable
 from stationkeep.node.system.small_file import SmallFile
+from stationkeep.node.version import RELEASED
 
 CA_DAYS, LEAF_DAYS = 3_650, 90
 BACKDATED = timedelta(hours=1)
@@ -241,6 +242,23 @@ def check_issuer(certificate: x509.Certificate) -> None:
     identity = facts_of(certificate).identity
     if identity is None or identity.kind != "ca" or not _is_issuer(certificate):
         raise CertificateError("is no CA that `certs ca` made: it does not say of which cluster")
+
+
+def check_successor(certificate: x509.Certificate, now: datetime) -> None:
+    """Raises `CertificateError` for a CA that may not take the place of another one: members would
+    refuse what it issues, at once or within its life. A clock that is wrong for sure judges no
+    date, as at every door."""
+    check_issuer(certificate)
+    _check_kind(certificate.public_key())
+    facts, today = facts_of(certificate), now.timestamp()
+    if today < RELEASED:
+        return
+    if facts.not_before > today + GRACE:
+        here = f"and it is {date(today)} here"
+        raise CertificateError(f"is not valid before {date(facts.not_before)}, {here}")
+    if facts.not_after < (now + timedelta(days=LEAF_DAYS)).timestamp():
+        rule = f"a CA outlasts the {LEAF_DAYS} days of what it issues"
+        raise CertificateError(f"ends on {date(facts.not_after)}: {rule}")
 
 
 def issue(

@@ -61,12 +61,13 @@ class CaFiles:
         second = made.new_authority(_cluster(first.certificate), now, key, first.uid)
         return _second(second.certificate, bundle)
 
-    def given(self, pem: str) -> Second:
+    def given(self, pem: str, now: datetime) -> Second:
         """A second CA that was made elsewhere."""
         found = made.certificates_in(pem.encode())
         if len(found) != 1 or not made.pinned(pem.encode(), [made.pin(found[0])]):
             raise CertificateError("is not the certificate of one CA")
         self._check_uid(found[0])
+        made.check_successor(found[0], now)
         return _second(found[0], self._bundle())
 
     def key(self, pin: str) -> bytes | None:
@@ -85,9 +86,9 @@ class CaFiles:
             raise CertificateError("is the key of another CA than was asked for")
         made.write(self._next, made.private_pem(key), made.PRIVATE)
 
-    def follow(self, rotation: CaRotation, dropped: Container[str]) -> None:
+    def follow(self, rotation: CaRotation, dropped: Container[str], now: datetime) -> None:
         """Makes the files what the state says."""
-        self._trust(rotation, dropped)
+        self._trust(rotation, dropped, now)
         if not self.issues:
             return
         by_second = rotation.phase in (CaPhase.ISSUING, CaPhase.OVER)
@@ -98,14 +99,15 @@ class CaFiles:
             self._next.unlink(missing_ok=True)
             self._previous.unlink(missing_ok=True)
 
-    def _trust(self, rotation: CaRotation, dropped: Container[str]) -> None:
-        """A bundle of nobody would be no way out for anybody."""
+    def _trust(self, rotation: CaRotation, dropped: Container[str], now: datetime) -> None:
+        """A bundle of nobody would be no way out for anybody; nor would a second CA whose
+        certificates are refused: once it issues, there is no quorum to go back with."""
         bundle = self._bundle()
         wanted = [ca for ca in bundle if made.pin(ca) not in dropped]
         if rotation.pin not in dropped and rotation.pin not in map(made.pin, wanted):
             second = made.pinned(rotation.pem.encode(), [rotation.pin])
             for ca in second:
-                self._check_uid(ca)
+                self._check(ca, rotation.phase, now)
             wanted += second
         if wanted and wanted != bundle:
             made.write(self._ca, made.public_pem(wanted), made.PUBLIC)
@@ -128,6 +130,14 @@ class CaFiles:
 
     def _bundle(self) -> list[x509.Certificate]:
         return of_file(self._ca, made.certificates_in)
+
+    def _check(self, second: x509.Certificate, phase: CaPhase, now: datetime) -> None:
+        try:
+            self._check_uid(second)
+            if phase is CaPhase.TRUSTING:
+                made.check_successor(second, now)
+        except CertificateError as error:
+            raise CertificateError(f"the second CA {error}") from error
 
     def _check_uid(self, second: x509.Certificate) -> None:
         """Nobody is made to trust the CA of another cluster."""

@@ -66,13 +66,14 @@ async def start(
 
 
 def _second(files: CaFiles, pem: str, read: Reading) -> Second:
+    now = datetime.now(UTC).replace(microsecond=0)
     try:
         if pem:
-            return files.given(pem)
+            return files.given(pem, now)
         if not files.issues:
             why = "this node has no ca.key: ask another one, or bring a CA that was made elsewhere"
             raise Problem(Kind.REFUSED, why, rule="no_ca_key")
-        return files.make(datetime.now(UTC).replace(microsecond=0), read.state.dropped)
+        return files.make(now, read.state.dropped)
     except CertificateError as error:
         if pem:
             raise invalid(

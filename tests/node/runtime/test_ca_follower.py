@@ -1,6 +1,7 @@
 """What a node does while another CA takes the place of the first, and whom it tells of its key."""
 
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +41,7 @@ class World:
         self.state = SimpleNamespace(
             members=dict.fromkeys("abc"), rotation=None, dropped={}, revoked={}
         )
-        clock = SimpleNamespace(monotonic=lambda: self.now)
+        clock = SimpleNamespace(monotonic=lambda: self.now, wall=lambda: time.time() * 1_000)
         bench = Workbench(
             "a",
             SimpleNamespace(clock=clock),  # type: ignore[arg-type]
@@ -151,7 +152,7 @@ def test_a_directory_that_cannot_be_written_to_is_named_until_somebody_else_has_
     world: World, elsewhere: CaFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rotation = begin(world, elsewhere)
-    elsewhere.follow(rotation, ())
+    elsewhere.follow(rotation, (), at(0))
 
     def full(path: Path, *_: object) -> None:
         raise OSError(30, "Read-only file system", str(path))
@@ -166,6 +167,16 @@ def test_a_directory_that_cannot_be_written_to_is_named_until_somebody_else_has_
         world.turn(LOOK_SECONDS)
     assert world.follower.rejected() is None
     assert world.proposed == [FollowCa("a", rotation.pin, "trusts")]
+
+
+def test_a_second_ca_that_would_not_do_here_is_not_trusted_and_that_is_said(world: World) -> None:
+    ends = made.new_authority("c", at(1 - made.CA_DAYS), uid=authority().uid).certificate
+    pem = made.public_pem([ends]).decode()
+    first = (made.pin(authority().certificate),)
+    world.state.rotation = CaRotation(made.pin(ends), pem, first)
+    world.turn()
+    assert "the second CA ends on" in (world.follower.rejected() or "")
+    assert world.proposed == []
 
 
 def test_one_that_comes_back_after_the_end_follows_and_has_nothing_to_say(

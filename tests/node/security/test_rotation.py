@@ -4,6 +4,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def begun(directory: Path) -> CaRotation:
 def follow(directory: Path, rotation: CaRotation, phase: CaPhase) -> None:
     dropped = {CaPhase.OVER: rotation.first, CaPhase.ABORTED: (rotation.pin,)}.get(phase, ())
     said = CaRotation(rotation.pin, rotation.pem, rotation.first, phase)
-    CaFiles(directory / "ca.pem").follow(said, dropped)
+    CaFiles(directory / "ca.pem").follow(said, dropped, at(0))
 
 
 def test_a_node_follows_and_never_shows_what_is_not_trusted(directory: Path) -> None:
@@ -145,10 +146,34 @@ def test_nobody_is_made_to_trust_the_ca_of_another_cluster(directory: Path) -> N
     foreign = authority("foreign").certificate
     pem = made.public_pem([foreign]).decode()
     with pytest.raises(CertificateError, match="is of uid"):
-        CaFiles(directory / "ca.pem").given(pem)
+        CaFiles(directory / "ca.pem").given(pem, at(0))
     with pytest.raises(CertificateError, match="is of uid"):
         follow(directory, CaRotation(made.pin(foreign), pem, (FIRST,)), CaPhase.TRUSTING)
     assert content(directory) == before
+
+
+@pytest.mark.parametrize(
+    ("made_on", "why"),
+    [(1 - made.CA_DAYS, "ends on"), (-1 - made.CA_DAYS, "ends on"), (30, "is not valid before")],
+)
+def test_a_ca_that_would_not_do_for_long_takes_the_place_of_none(
+    directory: Path, made_on: float, why: str
+) -> None:
+    """Once it issued, no member would accept another, and nothing could be ordered any more."""
+    second = made.new_authority("c", at(made_on), uid=authority().uid).certificate
+    pem, before = made.public_pem([second]).decode(), content(directory)
+    with pytest.raises(CertificateError, match=why):
+        CaFiles(directory / "ca.pem").given(pem, at(0))
+    with pytest.raises(CertificateError, match=why):
+        follow(directory, CaRotation(made.pin(second), pem, (FIRST,)), CaPhase.TRUSTING)
+    assert content(directory) == before
+
+
+def test_a_clock_that_is_wrong_for_sure_judges_no_date(directory: Path) -> None:
+    second = made.new_authority("c", at(0), uid=authority().uid).certificate
+    rotation = CaRotation(made.pin(second), made.public_pem([second]).decode(), (FIRST,))
+    CaFiles(directory / "ca.pem").follow(rotation, (), datetime.fromtimestamp(0, UTC))
+    assert len(made.certificates_in((directory / "ca.pem").read_bytes())) == 2
 
 
 @pytest.mark.parametrize("pem", ["", "PEM", "both", "leaf"])
@@ -157,13 +182,13 @@ def test_what_is_no_ca_is_refused(directory: Path, pem: str) -> None:
     both = made.public_pem([ca, ca]).decode()
     leaf = made.public_pem([renewal(directory).contexts.current.pair.leaf]).decode()
     with pytest.raises(CertificateError):
-        CaFiles(directory / "ca.pem").given({"both": both, "leaf": leaf}.get(pem, pem))
+        CaFiles(directory / "ca.pem").given({"both": both, "leaf": leaf}.get(pem, pem), at(0))
 
 
 def test_whatever_is_dropped_somebody_stays_trusted(directory: Path) -> None:
     before = content(directory)["ca.pem"]
     rotation = begun(directory)
-    CaFiles(directory / "ca.pem").follow(rotation, (FIRST, rotation.pin))
+    CaFiles(directory / "ca.pem").follow(rotation, (FIRST, rotation.pin), at(0))
     assert content(directory)["ca.pem"] == before
 
 

@@ -69,7 +69,7 @@ async def test_no_link_is_lost_on_the_way_from_one_ca_to_another(
     for phase in (CaPhase.TRUSTING, CaPhase.ISSUING, CaPhase.OVER):
         dropped = second.first if phase is CaPhase.OVER else ()
         for files_of in machines:  # links are made anew between the two, as well
-            files_of.follow(CaRotation(*second, phase), dropped)
+            files_of.follow(CaRotation(*second, phase), dropped, at(0))
             for node in nodes.values():
                 node.look()
                 assert node.contexts.rejected is None
@@ -112,5 +112,6 @@ def replace_alone(directory: Path, node: Renewal) -> None:
     files_of = CaFiles(directory / "ca.pem")
     second = files_of.make(at(0), ())
     for phase in (CaPhase.TRUSTING, CaPhase.ISSUING, CaPhase.OVER):
-        files_of.follow(CaRotation(*second, phase), second.first if phase is CaPhase.OVER else ())
+        dropped = second.first if phase is CaPhase.OVER else ()
+        files_of.follow(CaRotation(*second, phase), dropped, at(0))
         node.look()
