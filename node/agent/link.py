@@ -253,7 +253,7 @@ class Link:
         if channel is self._serving:
             self._failures = 0
         if away is not None:
-            self._refused_entry(away.rule)
+            self._refused_entry(channel.shown, away.rule)
         self._pause()
         self._ended(channel, why)
         if channel is self._serving:
@@ -272,10 +272,10 @@ class Link:
         else:
             self._owner.turned_away(away.line)
 
-    def _refused_entry(self, rule: str) -> None:
+    def _refused_entry(self, shown: str, rule: str) -> None:
         """What was shown opens nothing; for long, if it never will again."""
         self._times_away = max(self._times_away + 1, AWAY_FOR_LONG if rule == REVOKED else 0)
-        self._addresses.credentials.turned_away(rule)
+        self._addresses.credentials.turned_away(shown, rule)
 
     # -- what nodes say -------------------------------------------------------------------------
 
@@ -362,7 +362,7 @@ class Link:
             self._session, self._sequence, self._stale = self._session + 1, 0, 0
             channel.cut(Code.OUTDATED)
         elif error.code is Code.NOT_ENROLLED:
-            self._refused_entry(error.code)
+            self._refused_entry(channel.shown, error.code)
             self._owner.turned_away(said)
             channel.cut(error.code)
         elif error.code in HOPELESS and registering and self._serving is None:

@@ -74,14 +74,16 @@ class OwnCredentials(Credentials):
         with contextlib.suppress(OSError):  # at the next start it enrols once more, and is answered
             self._keep()
 
-    def turned_away(self, rule: str) -> None:
+    def turned_away(self, shown: str, rule: str) -> None:
+        """Two connections may have shown the same: what counts is what this one did."""
         if self._own is None or not self._token:
             return
-        if self._shows_own and rule == REVOKED:
+        mine = shown == self._own.text
+        if mine and rule == REVOKED:
             with contextlib.suppress(OSError):  # the next time, then
                 self._draw()
-        else:
-            self._shows_own = not self._shows_own
+        elif mine or shown == self._token:
+            self._shows_own = not mine
 
     def _draw(self) -> None:
         """Raises OSError, and nothing is changed."""

@@ -120,7 +120,7 @@ class Credentials:
     def enrolled(self) -> None:
         """The cluster knows the device's own credential."""
 
-    def turned_away(self, rule: str) -> None:
+    def turned_away(self, shown: str, rule: str) -> None:
         """A node will not have what it was shown, by this rule."""
 
     def learn(self, ca: str) -> None:

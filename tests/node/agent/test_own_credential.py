@@ -204,10 +204,24 @@ def test_what_cannot_be_kept_is_not_used(file: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(SmallFile, "save", full)
-    shown.turned_away("revoked")
+    shown.turned_away(mine, "revoked")
     assert (shown.token, kept(file)[0]) == (mine, mine)
     with pytest.raises(ValueError, match=r"^credential_file: .*No space left"):
         own(file.with_name("other"))
+
+
+def test_a_token_that_was_revoked_costs_no_secret_however_many_connections_showed_it(
+    file: Path,
+) -> None:
+    """A node that is behind did not know the device's own, so that two showed the token."""
+    shown = own(file)
+    shown.enrolled()
+    mine = shown.token
+    shown.turned_away(mine, "unknown")
+    assert shown.token == TOKEN.text
+    for _ in range(2):
+        shown.turned_away(TOKEN.text, "revoked")
+    assert (shown.token, kept(file)) == (mine, [mine, "enrolled"])
 
 
 @pytest.mark.parametrize(
