@@ -18,6 +18,9 @@ MAX_TOLD = 4_096
 """Tokens and addresses of which nothing more is to be said today."""
 PACE = 10.0
 """Seconds from one command to the next."""
+GUESS_PACE = 600.0
+"""Seconds from one address that guesses to the next one: who has many, and no token, is to fill
+neither the log nor the history."""
 
 
 class Witness:
@@ -27,11 +30,11 @@ class Witness:
         self._bench, self._clock = bench, bench.host.clock
         self._uses: dict[Use, None] = {}
         self._guesses: tuple[str, ...] = ()
-        """One at the most: who has many addresses is not to fill the history."""
+        """One at the most."""
         self._told: dict[tuple[str, str], float] = {}
         """The one that was told longest ago comes first; monotonic moments at which it may be told
         again."""
-        self._not_before = 0.0
+        self._not_before = self._guess_not_before = 0.0
         self._under_way = False
 
     def used(self, token: str, address: str) -> None:
@@ -45,8 +48,12 @@ class Witness:
 
     def guessed(self, address: str) -> None:
         """Wrong tokens come from there, again and again."""
-        if not self._guesses and self._is_news("", address):
-            self._guesses = (subscriber(address),)
+        now = self._clock.monotonic()
+        if self._guesses or now < self._guess_not_before:
+            return
+        who = subscriber(address)
+        if self._is_news("", who):
+            self._guesses, self._guess_not_before = (who,), now + GUESS_PACE
 
     def _is_news(self, token: str, address: str) -> bool:
         key, now = (token, address), self._clock.monotonic()

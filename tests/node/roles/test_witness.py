@@ -1,9 +1,17 @@
 """What a node tells the cluster of who used tokens, and of who guesses at them."""
 
+import pytest
+
 from stationkeep.cluster.access import MAX_NOTED
 from stationkeep.cluster.commands import CreateToken, Draft
 from stationkeep.cluster.state import codec
-from stationkeep.node.roles.witness import MAX_TOLD, MAX_WAITING, PACE, Witness
+from stationkeep.node.roles import witness as roles
+from stationkeep.node.roles.witness import (
+    MAX_TOLD,
+    MAX_WAITING,
+    PACE,
+    Witness,
+)
 from tests.node.world import World
 
 TOKEN = "aaaaaaaa"
@@ -47,6 +55,29 @@ def test_a_use_is_told_once_a_day_however_often_it_happens() -> None:
     world.run(2 * PACE)
     assert told(world) == ["192.0.2.1", "2001:db8::/64"]
     assert index < world.loops["sat-001"].replica.state.index
+
+
+def test_who_guesses_from_all_addresses_of_one_machine_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has 2^64 of them: each would cost an entry of the log, without any token."""
+    monkeypatch.setattr(roles, "GUESS_PACE", PACE)
+    world = running()
+    for number in range(3):
+        witness(world).guessed(f"2001:db8::{number}")
+        world.run(2 * PACE)
+    assert told(world) == ["2001:db8::/64"]
+
+
+def test_who_guesses_from_many_networks_does_not_push_what_matters_out_of_the_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(roles, "GUESS_PACE", 5 * PACE)
+    world = running()
+    for number in range(8):
+        witness(world).guessed(f"2001:db8:0:{number:x}::1")
+        world.run(PACE)
+    assert told(world) == ["2001:db8::/64", "2001:db8:0:5::/64"]
 
 
 def test_without_a_leader_it_is_told_when_there_is_one() -> None:
