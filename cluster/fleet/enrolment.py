@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.commands import Registration, ResetCredential, RevokeCredential
 from stationkeep.cluster.devices.credentials import HASH_BYTES, NO_CREDENTIAL, Credential, Standing
+from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.table import Properties
 from stationkeep.cluster.fleet.orders import MAX_NAMED, existing_device
 from stationkeep.cluster.names import speaks_for
@@ -30,13 +31,13 @@ def enrolment_fault(state: ClusterState, registration: Registration, wall: int) 
     """What is wrong with what a registration was let in by, at `wall`, Unix ms. A door that asks
     this first keeps what cannot succeed out of the log."""
     had = state.fleet.credential(registration.id)
-    own = had == Credential(Standing.GOOD, registration.credential)
     if not registration.enrolment:
-        is_good = own or not registration.credential
+        own = Credential(Standing.GOOD, registration.credential)
+        is_good = had == own or not registration.credential
         return None if is_good else f"{PROOF}: that of {registration.id} is another one, or ended"
     if len(registration.credential) != HASH_BYTES or not any(registration.credential):
         return f"{PROOF}: {len(registration.credential)} bytes are not the SHA-256 of a secret"
-    if own:
+    if is_enrolled(state.fleet, registration):
         return None
     token = state.tokens.get(registration.enrolment)
     return _identity_fault(state, registration, had) or _token_fault(token, registration.id, wall)
@@ -66,18 +67,22 @@ def imposed_by(state: ClusterState, registration: Registration, before: Properti
     """The labels that a device has from its enrolment token, whatever it says: `before`, unless it
     enrols now."""
     token = state.tokens.get(registration.enrolment)
-    had = state.fleet.credential(registration.id)
-    if token is None or had.standing is Standing.GOOD:
-        return before
-    return tuple(sorted(token.labels.items()))
+    return before if token is None else tuple(sorted(token.labels.items()))
+
+
+def is_enrolled(fleet: Fleet, registration: Registration) -> bool:
+    """Whether a device says once more what it has enrolled by. It is answered, and nothing else of
+    it counts: hashes lie on disks, and whoever has one is not the device."""
+    own = fleet.credential(registration.id) == Credential(Standing.GOOD, registration.credential)
+    return own and bool(registration.enrolment)
 
 
 def enrol(step: Step, row: int, registration: Registration) -> bool:
     """Gives the device in a row the credential of a registration without a fault, if it enrols by
-    that; whether it has not had it before."""
-    table = step.state.fleet.table
-    if not registration.enrolment or table.credential_of(row).standing is Standing.GOOD:
+    that; whether it does."""
+    if not registration.enrolment:
         return False
+    table = step.state.fleet.table
     table.credential[row], table.proof[row] = Standing.GOOD, registration.credential
     token = step.state.tokens[registration.enrolment]
     step.state.tokens[token.id] = replace(token, used=token.used + 1)

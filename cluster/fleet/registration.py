@@ -15,7 +15,13 @@ from stationkeep.cluster.devices.moves import MoveReason
 from stationkeep.cluster.devices.rings import RINGS, UNSET, furthest_below
 from stationkeep.cluster.devices.status import Reading, reading_fault
 from stationkeep.cluster.devices.table import MAX_DEVICES, NEVER, Kind, Properties
-from stationkeep.cluster.fleet.enrolment import enrol, enrolment_fault, imposed_by, note_enrolled
+from stationkeep.cluster.fleet.enrolment import (
+    enrol,
+    enrolment_fault,
+    imposed_by,
+    is_enrolled,
+    note_enrolled,
+)
 from stationkeep.cluster.fleet.journeys import Journey, travel
 from stationkeep.cluster.fleet.reports import Batch, named, serving, take_in
 from stationkeep.cluster.fleet.storm import watch
@@ -109,6 +115,8 @@ class _Desk:
             fault = f"id: the fleet has {MAX_DEVICES} devices, there is no room for another"
         if fault is None:
             fault = enrolment_fault(self.step.state, registration, self.step.wall)
+        if fault is None and row is not None and is_enrolled(self.fleet, registration):
+            return row
         if fault is None:
             fault = self._order_fault(row, registration)
         if fault is not None:

@@ -19,7 +19,7 @@ from stationkeep.cluster.commands import (
 )
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.status import Reading, judge_one, reading_fault
-from stationkeep.cluster.fleet.enrolment import enrolment_fault
+from stationkeep.cluster.fleet.enrolment import enrolment_fault, is_enrolled
 from stationkeep.cluster.fleet.registration import order_fault, registration_fault, sequence_fault
 from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.state.events import DeviceRemoved, DevicesMoved, DevicesRegistered
@@ -98,6 +98,9 @@ class DeviceIntake:
         An agent that does not number its words says session 0 and sequence 0.
         """
         refusal = self._registration_refusal(registration)
+        if refusal is None and is_enrolled(self._fleet, registration):
+            listener.registered(self.connected.assignment(self._fleet.table.rows[registration.id]))
+            return
         if refusal is None:
             refusal = self._registrations.add(self._judged(self._numbered(registration)), listener)
         if refusal is not None:

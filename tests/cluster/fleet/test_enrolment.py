@@ -90,6 +90,16 @@ def test_a_device_that_is_known_is_never_taken_over() -> None:
     assert [d.matter for d in driver.state.decisions].count("enrolment") == 1
 
 
+def test_who_enrols_once_more_is_answered_and_says_nothing_new_of_the_device() -> None:
+    """Whoever reads hashes off a disk, and has an enrolment token, is not the device for that."""
+    driver = with_token()
+    enrol(driver, "phone-1", 1)
+    before = driver.device(0)
+    said = {"session": 7, "labels": {"site": "mine"}, "app_version": "9"}
+    assert enrol(driver, "phone-1", 1, **said) == ""
+    assert driver.device(0) == before
+
+
 def test_two_devices_of_one_id_in_one_command_are_one() -> None:
     driver = with_token()
     said = [driver.registration("phone-1", credential=hashed(n), enrolment=TOKEN) for n in (1, 2)]
@@ -238,7 +248,7 @@ def test_a_device_cannot_change_the_labels_of_its_enrolment() -> None:
     assert labels_of(driver, "phone-1") == {"site": "berlin", "model": "y"}
     order(driver, CreateToken("bbbbbbbb", "b", "enrol", hashed(98), ids="*", limit=1))
     enrol(driver, "phone-1", 1, enrolment="bbbbbbbb", labels={"site": "oslo"}, session=2)
-    assert labels_of(driver, "phone-1") == {"site": "berlin"}, "it is enrolled already"
+    assert labels_of(driver, "phone-1") == {"site": "berlin", "model": "y"}, "it has enrolled"
     order(driver, ResetCredential("phone-1"))
     enrol(driver, "phone-1", 2, enrolment="bbbbbbbb", labels={"site": "rome"}, session=3)
     assert labels_of(driver, "phone-1") == {"site": "rome"}, "another token, other labels"

@@ -78,6 +78,23 @@ async def test_an_answer_that_was_lost_is_given_again(doorstep: Doorstep, port: 
     assert doorstep.replica.state.tokens[TOKEN.id].used == 1
 
 
+async def test_who_enrols_once_more_disturbs_no_device_and_costs_no_entry_of_the_log(
+    doorstep: Doorstep, port: int
+) -> None:
+    """They may have the hash from a disk, and the token from a delivery."""
+    await enrol(port)
+    async with device(port, "phone-1", additional_headers=bearing(SECRET.text)) as phone:
+        ring = (await phone.register())["ring"]
+        index = doorstep.replica.state.index
+        for _ in range(2):
+            assert (await enrol(port))[0] == ring
+        assert doorstep.replica.state.index == index
+        status = {"device_status": STATUS | {"slave_id": "phone-1"}}
+        await phone.say("device_status_update", status)
+        answer = await phone.ask("heartbeat", {})
+        assert answer["message_type"] == "ack"
+
+
 async def test_what_an_enrolment_token_opens_says_nothing_for_a_device(port: int) -> None:
     async with device(port, "phone-1", additional_headers=bearing(TOKEN.text)) as phone:
         status = {"device_status": STATUS | {"slave_id": "phone-1"}}
