@@ -167,10 +167,12 @@ class _Desk:
                 table.metric(name)[row] = value
 
     def _known(self, row: int, registration: Registration) -> int:
-        """A device that comes back. A repeated message changes nothing."""
+        """A device that comes back. A repeated message changes nothing; one that enrols again has
+        the labels of its token, however old its words are."""
         table = self.fleet.table
         stamp = (registration.session, registration.sequence)
-        if stamp <= (int(table.session[row]), int(table.sequence[row])):
+        newest = (int(table.session[row]), int(table.sequence[row]))
+        if stamp <= newest and not registration.enrolment:
             return row
         former = table.kinds[int(table.kind[row])]
         kind = kind_of(registration, imposed_by(self.step.state, registration, former.imposed))
@@ -181,7 +183,7 @@ class _Desk:
         if policy != table.policy[row]:  # hardly ever, and counting costs more than all the rest
             with table.counted(np.array([row])):
                 table.policy[row] = policy
-        table.session[row], table.sequence[row] = stamp
+        table.session[row], table.sequence[row] = max(stamp, newest)
         if registration.reading is not None:
             self._write(row, registration.reading)
         self.returned[row] = registration

@@ -252,6 +252,15 @@ def test_a_device_cannot_change_the_labels_of_its_enrolment() -> None:
     order(driver, ResetCredential("phone-1"))
     enrol(driver, "phone-1", 2, enrolment="bbbbbbbb", labels={"site": "rome"}, session=3)
     assert labels_of(driver, "phone-1") == {"site": "rome"}, "another token, other labels"
+    device = driver.device(0)
+    order(driver, ResetCredential("phone-1"))
+    last = {"session": device.session, "sequence": device.sequence, "labels": {"site": "rome"}}
+    for secret, sequence in ((3, 0), (4, device.sequence)):
+        enrol(driver, "phone-1", secret, **last | {"sequence": sequence})
+        assert labels_of(driver, "phone-1") == {"site": "berlin"}, "also with an old word"
+        assert driver.device(0).sequence == device.sequence
+        order(driver, ResetCredential("phone-1"))
+        enrol(driver, "phone-1", secret + 10, **last | {"enrolment": "bbbbbbbb"})
 
 
 @pytest.mark.parametrize(
