@@ -15,6 +15,7 @@ from stationkeep.node.simulation.actors.authority import Authority
 from stationkeep.node.simulation.actors.clients import LEVEL_ORDERS
 from stationkeep.node.simulation.actors.deployments import TARGETS, Deployments
 from stationkeep.node.simulation.actors.devices import Devices
+from stationkeep.node.simulation.actors.newcomers import Newcomers
 from stationkeep.node.simulation.actors.rollouts import DESCRIBED, Rollouts
 from stationkeep.node.simulation.faults.disturbances import Disturbances
 from stationkeep.node.simulation.links.network import LANES
@@ -42,11 +43,12 @@ Check = Callable[[str, Scenario], str | None]
 
 class Verb(NamedTuple):
     """`wants`: a check for each of its words. `troubles`: whether it can bring a node into trouble,
-    or out of it."""
+    or out of it. `newcomer`: whether its first word is a machine that need not be there yet."""
 
     wants: tuple[Check, ...]
     do: Do
     troubles: bool = True
+    newcomer: bool = False
 
 
 # -- playing ---------------------------------------------------------------------------------------
@@ -70,14 +72,14 @@ def _run_slowly_to(world: World, end: float, told: Callable[[float], None]) -> N
 
 def perform(world: World, action: Action) -> None:
     """Does an action now; nothing if a node that it names is not there."""
-    if action.verb == "join":
+    verb = VERBS[action.verb]
+    if verb.newcomer:
         world.provide(action.words[0])
     words = [_who(world, word) for word in action.words]
     present = [word for word in words if word is not None]
     if len(present) < len(words):
         return
     world.note("> " + " ".join((action.verb, *action.words)))
-    verb = VERBS[action.verb]
     verb.do(world, *present)
     if verb.troubles:
         world.note_troubles()
@@ -110,7 +112,7 @@ def _crash_at(world: World, name: str, point: str) -> None:
 
 
 def _start(world: World, name: str) -> None:
-    if not world.members[name].up:
+    if world.members[name].is_node and not world.members[name].up:
         world.start(world.members[name])
 
 
@@ -210,6 +212,10 @@ def _level(world: World, node: str, what: str) -> None:
 
 def _move(world: World, node: str, name: str) -> None:
     world.clients.move(node, name)
+
+
+def _newcomers(do: Callable[Concatenate[Newcomers, ...], None]) -> Do:
+    return lambda world, *words: do(world.newcomers, *words)
 
 
 def _authority(do: Callable[Concatenate[Authority, ...], None]) -> Do:
@@ -326,7 +332,10 @@ VERBS: dict[str, Verb] = {
     "impostor": Verb((_node, _one_of(*Impostor, "off")), _authority(Authority.impostor)),
     "revoke": Verb((_node, _node), _authority(Authority.revoke), troubles=False),
     "rotate": Verb((), _authority(Authority.rotate), troubles=False),
-    "join": Verb((_machine, _node), _join),
+    "join": Verb((_machine, _node), _join, newcomer=True),
+    "invite": Verb((_node, _number), _newcomers(Newcomers.invite), troubles=False),
+    "come": Verb((_machine, _node), _newcomers(Newcomers.come), newcomer=True),
+    "double": Verb((_machine, _node), _newcomers(Newcomers.double), newcomer=True),
     "leave": Verb((_node, _node), _leave),
 }
 """`weather`: delay s, jitter s, share lost, mean burst s. `stray`, of datagrams: share that is
@@ -334,13 +343,15 @@ late, by up to s, share that arrives twice. `release`: the machine, and the high
 runs from its next start on. `level`, `move`: the node that the operator asks; `move` also: the
 member. `secure`: where the CA's key is. `age`: the node whose certificate is to end in so many
 days. `impostor`: what somebody shows in the place of a node. `revoke`: the node that the operator
-asks, and whose certificate. `join`, `leave`: the machine, and the node that the operator asks.
-`ill`: share of the devices, s. `carriers`, `pollers`: number of devices that can carry out tasks.
-`remove`, `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy` also: the target.
-`lie`: the node that reports what no device said; `deceive`: the node that sends a device what is in
-no log. `windows`: share of the devices that begin only in theirs; `able`: that can go back by
-themselves; `tamper`: that get another version by hand. `hurry`: the node through which deadlines
-are shortened; `roll`: the node, and what is ordered of rollouts."""
+asks, and whose certificate. `invite`: the node that the operator asks, and how many may come.
+`come`, `double`: the machine, or another one under its id, and the node at which it asks. `join`,
+`leave`: the machine, and the node that the operator asks. `ill`: share of the devices, s.
+`carriers`, `pollers`: number of devices that can carry out tasks. `remove`, `deploy`, `withdraw`,
+`retry`: the node that the operator asks; `deploy` also: the target. `lie`: the node that reports
+what no device said; `deceive`: the node that sends a device what is in no log. `windows`: share of
+the devices that begin only in theirs; `able`: that can go back by themselves; `tamper`: that get
+another version by hand. `hurry`: the node through which deadlines are shortened; `roll`: the node,
+and what is ordered of rollouts."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:

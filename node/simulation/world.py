@@ -13,6 +13,7 @@ from stationkeep.node.simulation.actors.deceivers import Deceivers
 from stationkeep.node.simulation.actors.deployments import Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.liars import Liars
+from stationkeep.node.simulation.actors.newcomers import Newcomers
 from stationkeep.node.simulation.actors.operators import Operators
 from stationkeep.node.simulation.actors.rollouts import Rollouts
 from stationkeep.node.simulation.agenda import Agenda
@@ -97,6 +98,14 @@ class World:
             start=self.start,
             reconfigured=self.note_troubles,
         )
+        self.newcomers = Newcomers(
+            self.agenda,
+            self.members,
+            self.clients,
+            self.operators,
+            draw=self._draws("newcomers"),
+            equip=self.authority.equip,
+        )
         self.progress = Progress(self.time, self.members, self.links)
         for name in self.names:
             self.start(self.members[name])
@@ -125,6 +134,7 @@ class World:
             self.links.add(name)
             self.members[name] = self._member(name)
             self.members[name].joining = True
+            self.members[name].is_node = False
             self.authority.equip(name)
 
     def note(self, what: str) -> None:
@@ -329,7 +339,7 @@ class World:
                 member.hooks.mode = "work"
                 self._resume(member, member.life)
         for member in self.members.values():
-            if not member.up:
+            if member.is_node and not member.up:
                 self.start(member)
             if member.refused:  # its disk is damaged: it comes back with an empty one
                 member.replace_disk(rejoins=False)
@@ -344,12 +354,13 @@ class World:
         self.devices.heal()
         self.liars.heal()
         self.rollouts.heal()
+        self.newcomers.heal()
         took = Convergence(
             self.agenda,
             self.members,
             self.links,
             self.scenario.settings,
-            self.authority.missing,
+            lambda: self.authority.missing() or self.newcomers.missing(),
         ).wait()
         self.devices.judge()
         self.rollouts.judge()

@@ -49,11 +49,20 @@ class Operators:
         member = self._members[name]
         self.moving = True
         self.leaving.discard(name)
-        if not member.up and self._is_free(name):
+        if not member.up and self.is_free(name):
             member.disk.erase()
-            member.joining = True  # a founder that left is none any more
-            self._start(member)
+            self._boot(member)
         self._clients.join(through, name)
+
+    def admit(self, name: str) -> None:
+        """Boots a machine that has been taken in."""
+        self.moving = True
+        self.leaving.discard(name)
+        self._boot(self._members[name])
+
+    def _boot(self, member: SimulatedNode) -> None:
+        member.is_node = member.joining = True  # a founder that left is none any more
+        self._start(member)
 
     def leave(self, name: str, through: str) -> None:
         """Asks a node to remove a member; its process runs on, as an operator may forget it."""
@@ -100,7 +109,7 @@ class Operators:
                 told |= {other.name, *(other.links or ())}
         return told - {member.name}
 
-    def _is_free(self, name: str) -> bool:
+    def is_free(self, name: str) -> bool:
         """Whether it is in no configuration and no state that any other node has, or had last."""
         others = [m for m in self._members.values() if m.name != name and m.life]
         listed = any(name in m.raft.configuration.members for m in others)

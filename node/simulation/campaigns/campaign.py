@@ -24,10 +24,11 @@ from stationkeep.node.system import garbage
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
 POPULATED, WITH_TASKS, WITH_MISCHIEF, WITH_ROLLOUTS, UPGRADED = 0.25, 0.15, 0.5, 0.1, 0.1
-WITH_CERTIFICATES = 0.05
+WITH_CERTIFICATES, WITH_INVITATIONS = 0.05, 0.05
 """In which share of mixed runs there are devices, and devices that carry out tasks; in which of
 these there is mischief, too; and in which of all runs there are rollouts, and tasks with them; in
-which members are upgraded; and in which there is each kind of trouble with certificates."""
+which members are upgraded; in which there is each kind of trouble with certificates; and in which
+machines come by invitation."""
 SLICE, QUEUED = 8, 4
 """Seeds given to a process at once, and how many such slices wait for each process."""
 
@@ -88,6 +89,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "mischief": tasks and has("mischief", WITH_MISCHIEF),
             "rollouts": rollouts,
             "upgrade": has("upgrade", UPGRADED),
+            "invitation": has("invitation", WITH_INVITATIONS),
             **{name: has(name, WITH_CERTIFICATES) for name in faults.CERTIFICATES},
         }
         return tuple(name for name, present in there.items() if present)

@@ -69,7 +69,7 @@ class Convergence:
         """What is not well yet; empty when everything is."""
         members = self._members
         for member in members.values():
-            if not member.up:
+            if member.is_node and not member.up:
                 return f"{member.name} is down ({member.refused or 'crashed'})"
         leader = members.leader()
         if leader is None:

@@ -77,9 +77,8 @@ class LinkChecks:
         ):
             return False
         ends = [self._members[name], self._members[peer]]
-        return all(
-            one.runs
-            and other.name in one.wants_links()
+        return all(end.runs for end in ends) and all(
+            other.name in one.wants_links()
             and one.papers.genuine
             and one.papers.facts.serial not in other.replica.state.revoked
             and _days_off(one, other) <= DAYS

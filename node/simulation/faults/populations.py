@@ -10,6 +10,9 @@ from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.node.simulation.faults.rhythm import Setting, act, anyone, moments
 from stationkeep.node.simulation.scenario import Action
 
+LATE = 90.0
+"""Seconds by which clocks are set forward, that an invitation is over."""
+
 
 class Fleet(msgspec.Struct, frozen=True):
     """Devices, with faults of their own: they fall ill, move between nodes, restart."""
@@ -109,6 +112,41 @@ class Rolling(msgspec.Struct, frozen=True):
             yield act(at, what, share, draw.uniform(0.5, 6) * on.span)
         else:
             yield act(at, what, share)
+
+
+class Invitations(msgspec.Struct, frozen=True):
+    """Machines come by a word: once, again while they are not told, two by a word for one, another
+    one under the same id, too late, or only to be never seen again; and nodes die at which they
+    have just asked."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in moments(draw, on, on.gap / 2):
+            yield act(at, "invite", anyone(draw, on), draw.choice((1.0, 1.0, 2.0)))
+            then = at + draw.uniform(0.1, 2) * on.unit
+            if draw.random() < 0.15:
+                for name in on.names:
+                    yield act(then, "wall", name, LATE)
+            yield from self._come(draw, on, then)
+            if draw.random() < 0.3:
+                after = then + draw.uniform(0.1, 4) * on.span
+                yield act(after, "leave", draw.choice(on.spares), anyone(draw, on))
+
+    @staticmethod
+    def _come(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        what = draw.choice(("once", "again", "both", "double", "unseen", "dies", "dies"))
+        name, through = draw.choice(on.spares), draw.choice(on.names)
+        soon = at + draw.uniform(0.0, 0.3) * on.unit
+        if what != "unseen":
+            yield act(at, "come", name, through)
+        if what == "again":
+            yield act(soon, "come", name, draw.choice(on.names))
+        elif what == "both":
+            yield act(soon, "come", draw.choice(on.spares), draw.choice(on.names))
+        elif what in ("double", "unseen"):
+            yield act(soon, "double", name, draw.choice(on.names))
+        elif what == "dies":
+            yield act(soon, "crash", through, draw.choice(("process", "power")))
+            yield act(soon + draw.uniform(0.2, 5) * on.span, "start", through)
 
 
 class Upgrades(msgspec.Struct, frozen=True):

@@ -55,6 +55,7 @@ POPULATIONS: dict[str, Profile] = {
     "deceit": populations.Deceit(),
     "rollouts": populations.Rolling(),
     "upgrade": populations.Upgrades(),
+    "invitation": populations.Invitations(),
 }
 """What a run may have beside its faults."""
 

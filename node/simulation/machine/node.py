@@ -202,6 +202,8 @@ class SimulatedNode:
         self.highest = HIGHEST
         """The highest level of the release that its next process runs."""
         self.papers = Papers()
+        self.is_node = True
+        """Whether there is a node on it: not before it is taken in, if it comes by a word."""
         self.joining = False
         """Whether it is no founder: its configuration file says `join`."""
         self.links: set[str] | None = None
