@@ -53,6 +53,9 @@ class Whereabouts:
         """Peers that only another peer has named, and when, oldest first. They are dialled; a
         connection from one of them is not accepted until we have reached it at its given
         address."""
+        self._unlisted: dict[str, int] = {}
+        """Peers that are not in the cluster's list as we know it, and the index up to which whoever
+        named them had applied the log."""
         self._version = -1
 
     @property
@@ -67,10 +70,11 @@ class Whereabouts:
 
     @property
     def table(self) -> Table | None:
-        """What peers are told, once there is anything."""
-        if self._version < 0:
-            return None
+        """What peers are told: before it has the cluster's list, where it is itself. (Who has it at
+        a wrong address cannot send it the list.) None if it does not know even that."""
         own = {self._node: self._own} if self._own else {}
+        if self._version < 0:
+            return Table(0, own) if own else None
         return Table(self._version, {**self.peers, **own})
 
     def ways_to(self, peer: str) -> list[Address]:
@@ -80,16 +84,21 @@ class Whereabouts:
         return list(dict.fromkeys(way for way in known if way is not None))
 
     def replace(self, members: Mapping[str, str], version: int) -> Changes:
-        """As the cluster has it at `version`, the applied index."""
+        """As the cluster has it at `version`, the applied index. Of whom others have told from a
+        newer list it says nothing: one of those may be the leader, who alone can send the rest."""
         self._version = max(self._version, version)
         self._own = self._own or members.get(self._node, "")
         wanted = self._parsed(members)
+        self._unlisted = {
+            p: at for p, at in self._unlisted.items() if at > version and p not in wanted
+        }
+        wanted |= {peer: self._peers[peer] for peer in self._unlisted}
         gone = [p for p, address in self._peers.items() if wanted.get(p) != address]
         for peer in gone:
             self._forget(peer)
         new = sorted(set(wanted) - set(self._peers))
         self._peers |= {peer: wanted[peer] for peer in new}
-        self._hearsay.clear()
+        self._hearsay = {p: at for p, at in self._hearsay.items() if p in self._unlisted}
         return Changes(gone, new)
 
     def hear(self, teller: str, told: Table, now: float) -> Changes:
@@ -99,20 +108,22 @@ class Whereabouts:
             source[name] = split_address(told.peers[name])
         changes = Changes([], [])
         if told.version > self._version:
+            for name in told.peers.keys() & self._unlisted.keys():
+                self._unlisted[name] = max(self._unlisted[name], told.version)
             unknown = sorted(set(told.peers) - set(self._peers) - {self._node})
             for name in unknown[:MAX_HEARSAY]:
-                self._hear_of(name, told.peers[name], now, changes)
+                self._hear_of(name, told, now, changes)
         return changes
 
-    def _hear_of(self, name: str, address: str, now: float, changes: Changes) -> None:
+    def _hear_of(self, name: str, told: Table, now: float, changes: Changes) -> None:
         if len(self._hearsay) >= MAX_HEARSAY:
             oldest, since = next(iter(self._hearsay.items()))
             if now - since < HEARSAY_SECONDS:
                 return
             self._forget(oldest)
             changes.gone.append(oldest)
-        self._hearsay[name] = now
-        self._peers[name] = split_address(address)
+        self._hearsay[name], self._unlisted[name] = now, told.version
+        self._peers[name] = split_address(told.peers[name])
         changes.new.append(name)
 
     def met(self, peer: str) -> None:
@@ -121,7 +132,7 @@ class Whereabouts:
 
     def _forget(self, peer: str) -> None:
         del self._peers[peer]
-        for where in (self._said, self._told, self._hearsay):
+        for where in (self._said, self._told, self._hearsay, self._unlisted):
             where.pop(peer, None)
 
     def _parsed(self, members: Mapping[str, str]) -> dict[str, Address]:
