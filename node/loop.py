@@ -97,7 +97,7 @@ class NodeLoop:
         )
         self.leader = Leader(bench, config, self.gossip)
         self.voter = Voter(bench, self.gossip, config.policies)
-        self.mover = Mover(bench, config.own)
+        self.mover = Mover(bench, config.own, self.gossip)
         self.witness = Witness(bench)
         self.enactor = Enactor(bench, config.hooks, self.lease, hooks, memory)
         self.rebalancer = Rebalancer(bench)

@@ -8,6 +8,7 @@ again at the next start.
 from stationkeep.cluster.commands import MemberSpec, MoveMember
 from stationkeep.cluster.levels import SINCE
 from stationkeep.node.duty import NEVER, Owed, Workbench
+from stationkeep.node.health.gossip import Gossip
 
 _KEY = "move"
 
@@ -15,8 +16,8 @@ _KEY = "move"
 class Mover:
     """`own`: this node as its file has it; None if it is not there."""
 
-    def __init__(self, bench: Workbench, own: MemberSpec | None) -> None:
-        self._bench, self._own = bench, own
+    def __init__(self, bench: Workbench, own: MemberSpec | None, gossip: Gossip) -> None:
+        self._bench, self._own, self._gossip = bench, own, gossip
         self._words = Owed(bench)
 
     def turn(self) -> None:
@@ -36,7 +37,17 @@ class Mover:
         member = state.members.get(own.id)
         if member is None or state.level < SINCE[MoveMember]:
             return False
-        if (member.raft, member.http) == (own.raft, own.http):
+        if (member.raft, member.http) != (own.raft, own.http):
+            return True
+        if self._is_current():
             self._own = None  # agreed
-            return False
-        return True
+        return False
+
+    def _is_current(self) -> bool:
+        """Whether the state is as new as the leader has said that its own is. After a start the log
+        is replayed from the past, in which this node may have been where its file has it again."""
+        consensus = self._bench.consensus
+        if consensus.leader == self._bench.node:
+            return consensus.is_leader
+        heard = self._gossip.last_report(consensus.leader or "")
+        return heard is not None and self._bench.replica.state.index >= heard[0].applied

@@ -1,5 +1,7 @@
 """A node that moved tells the cluster, until the state agrees or an operator says otherwise."""
 
+import pytest
+
 from stationkeep.cluster.commands import Draft, MemberSpec, MoveMember
 from stationkeep.cluster.state import codec
 from stationkeep.node.roles.mover import Mover
@@ -56,3 +58,22 @@ def test_a_cluster_that_is_not_at_its_level_is_not_told() -> None:
     mover(world)._own = MOVED
     world.run(5)
     assert raft_of(world, "sat-002") != MOVED.raft
+
+
+def test_a_log_that_is_replayed_agrees_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was there before it left and was taken in again elsewhere: what is replayed after a start
+    has both, and so the first of them is no agreement."""
+    world = running()
+    own = next(m for m in world.loops["sat-002"].config.members if m.id == "sat-002")
+    mover(world)._own = own
+    monkeypatch.setattr(mover(world)._gossip, "last_report", lambda _: None)
+    world.run(2)
+    order = MoveMember(MemberSpec("sat-002", "127.0.0.1:9902", "127.0.0.1:9802"))
+    assert world.leader is not None
+    propose = world.loops[world.leader].consensus.propose
+    propose(codec.encode_draft(Draft(order, "k", "ann")), lambda _: None, 5)
+    world.run_until(lambda: moves(world) == 2, 5)
+    assert raft_of(world, "sat-002") == own.raft
+    monkeypatch.undo()
+    world.run(2)
+    assert mover(world)._own is None
