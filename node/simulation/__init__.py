@@ -13,11 +13,12 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
                      computes, counted; `transcript` a run as a file; `summary`, `picture`
     actors/          `clients` keyed commands, retried, and what they saw; `devices`, each a
                      `device`, some of them `carriers` of tasks; `operators` who add and remove
-                     members, `newcomers` that come by invitation, `deployments` by others;
-                     `authority`: who issues, renews and replaces certificates, and who is refused;
-                     `liars`: nodes that report of tasks what no device said; `deceivers`: nodes
-                     that send devices what is in no log; `windows` in which alone a device begins
-                     to install; `rollouts` by others, with their `plans`
+                     members, `newcomers` that come by invitation, `movers` that are elsewhere now,
+                     `deployments` by others; `authority`: who issues, renews and replaces
+                     certificates, and who is refused; `liars`: nodes that report of tasks what no
+                     device said; `deceivers`: nodes that send devices what is in no log; `windows`
+                     in which alone a device begins to install; `rollouts` by others, with their
+                     `plans`
     checks/          `checks` what must hold after every turn, `promises` what devices were
                      promised, `tasks` the steps of tasks and what is acknowledged of them,
                      `rollouts` who is told when, and what devices run in the end,

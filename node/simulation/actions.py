@@ -12,7 +12,7 @@ from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.raft.engine.guards import Guards
 from stationkeep.node.simulation.actors.authority import Authority
-from stationkeep.node.simulation.actors.clients import LEVEL_ORDERS
+from stationkeep.node.simulation.actors.clients import LEVEL_ORDERS, Clients
 from stationkeep.node.simulation.actors.deployments import TARGETS, Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.newcomers import Newcomers
@@ -35,6 +35,8 @@ WHO = ("leader", "primary")
 """Names for whichever node it is at that moment."""
 PARTS = 100
 """Parts of a scenario's duration, after each of which `play` reports the time."""
+
+ORDERS = ("switchover", "maintenance", "action")
 
 Do = Callable[Concatenate[World, ...], None]
 Check = Callable[[str, Scenario], str | None]
@@ -179,16 +181,12 @@ def _transfer(world: World) -> None:
         leader.raft.transfer_leadership()
 
 
+def _clients(do: Callable[Concatenate[Clients, ...], None]) -> Do:
+    return lambda world, *words: do(world.clients, *words)
+
+
 def _write(world: World, node: str, register: str, value: str) -> None:
     world.clients.write(node, register, int(float(value)))
-
-
-def _read(world: World, node: str, register: str) -> None:
-    world.clients.read(node, register)
-
-
-def _order(world: World, node: str, what: str) -> None:
-    world.clients.order(node, what)
 
 
 def _join(world: World, name: str, through: str) -> None:
@@ -206,11 +204,14 @@ def _release(world: World, name: str, level: str) -> None:
     world.members[name].highest = int(float(level))
 
 
-def _level(world: World, node: str, what: str) -> None:
-    world.clients.level(node, what)
+def _readdress(world: World, name: str, to: str) -> None:
+    if world.members[name].up:
+        world.end(world.members[name], silently=True)
+    world.movers.move(name, to)
 
 
 def _move(world: World, node: str, name: str) -> None:
+    world.movers.misled = True
     world.clients.move(node, name)
 
 
@@ -321,10 +322,14 @@ VERBS: dict[str, Verb] = {
     "roll": Verb((_node, _one_of(*DESCRIBED)), _rollouts(Rollouts.roll), troubles=False),
     "transfer": Verb((), _transfer),
     "write": Verb((_node, _node, _number), _write, troubles=False),
-    "read": Verb((_node, _node), _read, troubles=False),
-    "order": Verb((_node, _one_of("switchover", "maintenance", "action")), _order, troubles=False),
+    "read": Verb((_node, _node), _clients(Clients.read), troubles=False),
+    "order": Verb(
+        (_node, _one_of("switchover", "maintenance", "action")),
+        _clients(Clients.order),
+        troubles=False,
+    ),
     "release": Verb((_node, _one_of(*map(str, range(LOWEST, HIGHEST + 1)))), _release),
-    "level": Verb((_node, _one_of(*LEVEL_ORDERS)), _level, troubles=False),
+    "level": Verb((_node, _one_of(*LEVEL_ORDERS)), _clients(Clients.level), troubles=False),
     "move": Verb((_node, _node), _move, troubles=False),
     "secure": Verb((_one_of(*Kept),), _authority(Authority.secure), troubles=False),
     "age": Verb((_node, _number), _authority(Authority.age), troubles=False),
@@ -333,6 +338,7 @@ VERBS: dict[str, Verb] = {
     "revoke": Verb((_node, _node), _authority(Authority.revoke), troubles=False),
     "rotate": Verb((), _authority(Authority.rotate), troubles=False),
     "join": Verb((_machine, _node), _join, newcomer=True),
+    "readdress": Verb((_node, _one_of("new", "used")), _readdress),
     "invite": Verb((_node, _number), _newcomers(Newcomers.invite), troubles=False),
     "come": Verb((_machine, _node), _newcomers(Newcomers.come), newcomer=True),
     "double": Verb((_machine, _node), _newcomers(Newcomers.double), newcomer=True),
@@ -343,7 +349,8 @@ late, by up to s, share that arrives twice. `release`: the machine, and the high
 runs from its next start on. `level`, `move`: the node that the operator asks; `move` also: the
 member. `secure`: where the CA's key is. `age`: the node whose certificate is to end in so many
 days. `impostor`: what somebody shows in the place of a node. `revoke`: the node that the operator
-asks, and whose certificate. `invite`: the node that the operator asks, and how many may come.
+asks, and whose certificate. `readdress`: the machine, and where
+it is from now on. `invite`: the node that the operator asks, and how many may come.
 `come`, `double`: the machine, or another one under its id, and the node at which it asks. `join`,
 `leave`: the machine, and the node that the operator asks. `ill`: share of the devices, s.
 `carriers`, `pollers`: number of devices that can carry out tasks. `remove`, `deploy`, `withdraw`,

@@ -13,6 +13,7 @@ from stationkeep.node.simulation.actors.deceivers import Deceivers
 from stationkeep.node.simulation.actors.deployments import Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.liars import Liars
+from stationkeep.node.simulation.actors.movers import Movers
 from stationkeep.node.simulation.actors.newcomers import Newcomers
 from stationkeep.node.simulation.actors.operators import Operators
 from stationkeep.node.simulation.actors.rollouts import Rollouts
@@ -69,13 +70,9 @@ class World:
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
         self.authority = Authority(
-            self.agenda,
-            self.members,
-            self.links,
-            self.clients,
-            draw=self._draws("certificates"),
-            note=self.note,
-        )
+            self.agenda, self.members, self.links, self.clients,
+            draw=self._draws("certificates"), note=self.note,
+        )  # fmt: skip
         self.devices = Devices(self.agenda, self.members, scenario, self._draws("devices"))
         self.liars = Liars(self.agenda, self.members, scenario.seed)
         self.deceivers = Deceivers(self.members, self.devices, scenario.seed)
@@ -98,14 +95,11 @@ class World:
             start=self.start,
             reconfigured=self.note_troubles,
         )
+        self.movers = Movers(self.time, self.members, self.links, self.authority.mistaken)
         self.newcomers = Newcomers(
-            self.agenda,
-            self.members,
-            self.clients,
-            self.operators,
-            draw=self._draws("newcomers"),
-            equip=self.authority.equip,
-        )
+            self.agenda, self.members, self.clients, self.operators,
+            draw=self._draws("newcomers"), equip=self.authority.equip,
+        )  # fmt: skip
         self.progress = Progress(self.time, self.members, self.links)
         for name in self.names:
             self.start(self.members[name])
@@ -186,6 +180,8 @@ class World:
     def _look(self, member: SimulatedNode) -> None:
         """Notes what has changed about a member since its last turn."""
         raft = member.raft
+        if self.movers.active:
+            self.movers.look(member)
         if self.operators.moving:
             self.operators.look(member)
         if raft.is_leader and member.seen_leader != (raft.term, member.name):
@@ -269,6 +265,7 @@ class World:
             self.note(f"{member.name} does not start: {type(error).__name__}")
             return
         self.authority.look(member)
+        self.movers.born(member)
         self.checks.born(member)
         self.devices.born(member)
         self.rollout_checks.watch(member)
@@ -329,12 +326,13 @@ class World:
         self.note("> heal")
         self.healed = True
         self.disturbances.heal()
+        self.movers.heal()
         for member in self.members.values():
             member.disk.full, member.disk.delay, member.disk.armed = False, 0.0, None
             member.health.risk = HEALTHY
             member.highest = HIGHEST
-            if member.up and member.replica.highest < HIGHEST:
-                self.end(member, silently=False)  # to be upgraded
+            if member.up and (member.replica.highest < HIGHEST or self.movers.active):
+                self.end(member, silently=False)  # to be upgraded, or to read its file anew
             if member.up:
                 member.hooks.mode = "work"
                 self._resume(member, member.life)
@@ -355,13 +353,9 @@ class World:
         self.liars.heal()
         self.rollouts.heal()
         self.newcomers.heal()
-        took = Convergence(
-            self.agenda,
-            self.members,
-            self.links,
-            self.scenario.settings,
-            lambda: self.authority.missing() or self.newcomers.missing(),
-        ).wait()
+        more = (self.authority.missing, self.newcomers.missing, self.movers.missing)
+        settings = self.scenario.settings
+        took = Convergence(self.agenda, self.members, self.links, settings, more).wait()
         self.devices.judge()
         self.rollouts.judge()
         self.deployments.judge()

@@ -37,7 +37,7 @@ from stationkeep.node.simulation.machine.papers import (
 TICK = 1.0
 CA_ENDS = WALL_AT_START / 1_000 + CA_DAYS * DAY
 STEP_SECONDS = 3.0
-"""Between two tries of an operator who finishes a rotation."""
+"""Between two looks of an operator at what is left to do."""
 
 
 class Phase(enum.StrEnum):
@@ -165,12 +165,18 @@ class Authority:
         self._finish()
 
     def _finish(self) -> None:
+        """People go on until nothing is left to do by hand: a node whose certificate was revoked
+        while it was away learns that from nobody."""
+        revoked = self._members.newest_state().revoked
         for member in self._members.values():
             if member.up:
                 self._bring(member)
+                serial = member.papers.facts.serial
+                if serial in revoked and serial not in member.replica.state.revoked:
+                    self.reissue(member.name)
         if self._phase is not Phase.NONE:
             self.rotate()
-            self._agenda.at(self._agenda.time.now + STEP_SECONDS, self._finish)
+        self._agenda.at(self._agenda.time.now + STEP_SECONDS, self._finish)
 
     # -- issuing -------------------------------------------------------------------------------
 
@@ -244,7 +250,7 @@ class Authority:
     def _judged(self, sender: str, peer: str) -> tuple[str, tuple[str, ...]]:
         """Why a handshake fails, or ""; and the serial numbers on which the link stands."""
         dialler, acceptor = self._members[sender], self._members[peer]
-        word = self._word(dialler, acceptor)
+        word = self._word(dialler, acceptor, peer)
         link = self._links.links[sender, peer]
         if word and word != link.refused:
             self._note(f"{sender} does not reach {peer}: {word}")
@@ -253,9 +259,17 @@ class Authority:
         self._checks.greeted(dialler, acceptor)
         return "", tuple(each.papers.facts.serial for each in (dialler, acceptor))
 
-    def _word(self, dialler: SimulatedNode, acceptor: SimulatedNode) -> str:
+    def mistaken(self, sender: str, other: str, peer: str) -> None:
+        """Somebody dials a peer where another member is by now. (Without certificates their hellos
+        tell.)"""
+        dialler, acceptor = self._members[sender], self._members[other]
+        genuine = dialler.papers.genuine and acceptor.papers.genuine
+        if genuine and not self._word(dialler, acceptor, peer):
+            self._checks.mistaken(sender, other, peer)
+
+    def _word(self, dialler: SimulatedNode, acceptor: SimulatedNode, peer: str) -> str:
         ours, theirs = _view(dialler), _view(acceptor)
-        word = ours.refuses(theirs, Door.DIALLED, {acceptor.name})
+        word = ours.refuses(theirs, Door.DIALLED, {peer})
         word = word or theirs.refuses(ours, Door.ACCEPTED, self._known(acceptor))
         if word or acceptor.papers.impostor:
             return word or ""

@@ -85,12 +85,16 @@ class Clients:
         self._try(operation, command, node, self._time.now + PATIENCE, actor)
 
     def join(self, node: str, name: str) -> None:
-        """Asks for a machine to be added, through a node."""
-        self.give(node, AddMember(_spec(name, 10_000)))
+        """Asks for a machine to be added where it is, through a node."""
+        own = self._members[name].config.own
+        assert own is not None
+        self.give(node, AddMember(own))
 
     def move(self, node: str, name: str) -> None:
         """Says, through a node, that a member is elsewhere now."""
-        self.give(node, MoveMember(_spec(name, 12_000 + 100 * (self.calls % 80))))
+        port = 12_000 + 100 * (self.calls % 80) + int(name.rpartition("-")[2])
+        spec = MemberSpec(name, f"127.0.0.1:{port}", f"127.0.0.1:{port + 10_000}")
+        self.give(node, MoveMember(spec))
 
     def revoke(self, node: str, serial: str) -> None:
         """Orders, through a node, that nobody accepts a certificate any more."""
@@ -190,9 +194,3 @@ class Clients:
             except Undecided:
                 undecided += 1
         return undecided
-
-
-def _spec(name: str, base: int) -> MemberSpec:
-    """A machine at addresses of its own."""
-    port = base + int(name.rpartition("-")[2])
-    return MemberSpec(name, f"127.0.0.1:{port}", f"127.0.0.1:{port + 10_000}")

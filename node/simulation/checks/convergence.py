@@ -4,7 +4,7 @@ Liveness, bounded: one leader whom all follow, everybody at the end of its log, 
 others, one effective PRIMARY, nothing queued, every proposal answered by its deadline.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import permutations
 
 from stationkeep.cluster.settings import Settings
@@ -49,9 +49,9 @@ class Convergence:
         members: Members,
         links: Links,
         settings: Settings,
-        more: Callable[[], str],
+        more: Sequence[Callable[[], str]],
     ) -> None:
-        """`more`: what else is not well yet."""
+        """`more`: say what else is not well yet."""
         self._agenda, self._members, self._links = agenda, members, links
         self._bound, self._more = bound(settings), more
 
@@ -93,7 +93,7 @@ class Convergence:
             link = self._links.links[name, other]
             if not link.up:
                 return f"{name} has not reached {other} {link.refused}"
-        return self._more()
+        return next(filter(None, (say() for say in self._more)), "")
 
     @staticmethod
     def _late(member: SimulatedNode) -> str:

@@ -48,6 +48,10 @@ class LinkChecks:
                     f"{other.name} accepts {one.name}, {days:.0f} days off its dates",
                 )
 
+    @staticmethod
+    def mistaken(dialler: str, other: str, peer: str) -> None:
+        raise Violation("only members are linked", f"{dialler} takes {other} for {peer}")
+
     def look(self) -> None:
         """Raises `Violation` when two have been apart, or together, for too long."""
         for pair in permutations(self._members, 2):
@@ -77,7 +81,11 @@ class LinkChecks:
         ):
             return False
         ends = [self._members[name], self._members[peer]]
-        return all(end.runs for end in ends) and all(
+        if not all(end.runs for end in ends):
+            return False
+        hints = self._links.hints
+        known = hints is None or hints.leads(name, peer) or self._links.links[peer, name].up
+        return known and all(
             other.name in one.wants_links()
             and one.papers.genuine
             and one.papers.facts.serial not in other.replica.state.revoked

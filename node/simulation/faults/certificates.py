@@ -94,3 +94,17 @@ class Impostors(msgspec.Struct, frozen=True):
             at += draw.uniform(1, 12) * on.span
             yield act(at, "impostor", name, "off")
             at += draw.uniform(1, 6) * on.span
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Machines stop, and come back at other addresses, new ones or such as others had; also all of
+    them one after the other."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        yield from secure(draw)
+        for at in moments(draw, on):
+            names = on.names if draw.random() < 0.2 else (draw.choice(on.names),)
+            for each, name in enumerate(names):
+                then = at + each * draw.uniform(0.1, 3) * on.span
+                yield act(then, "readdress", name, draw.choice(("new", "used")))
+                yield act(then + draw.uniform(0.2, 4) * on.span, "start", name)

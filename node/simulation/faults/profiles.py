@@ -45,6 +45,7 @@ CERTIFICATES: dict[str, Profile] = {
     "clocks": certificates.Clocks(),
     "rotation": certificates.Rotation(),
     "impostor": certificates.Impostors(),
+    "moved": certificates.Moved(),
 }
 """With certificates, which a run has from its beginning then."""
 

@@ -1,8 +1,11 @@
-"""One link: from a node to a peer that it dials."""
+"""One link: from a node to a peer that it dials; and whom its network asks about them."""
+
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from stationkeep.node.simulation.links.connection import Connection
+from stationkeep.node.simulation.links.connection import Connection, Message
 from stationkeep.node.simulation.links.dialling import Race
 from stationkeep.node.simulation.links.weather import Way
 
@@ -37,3 +40,31 @@ class Link(msgspec.Struct, eq=False):
     @property
     def newest(self) -> Connection | None:
         return self.streams[-1] if self.streams else None
+
+
+Judge = Callable[[str, str], tuple[str, tuple[str, ...]]]
+"""Dialler and peer → why their handshake fails, or ""; and serial numbers of certificates."""
+
+
+class Party(Protocol):
+    """A node as the network sees it."""
+
+    def accepts(self) -> bool:
+        """Whether its process could answer a hello now."""
+        ...
+
+    def deliver(self, sender: str, message: Message) -> None: ...
+    def on_connected(self, peer: str) -> None: ...
+    def on_disconnected(self, peer: str) -> None: ...
+
+
+class Hints(Protocol):
+    """Where nodes look for each other."""
+
+    def leads(self, sender: str, peer: str) -> bool:
+        """Whether a node that dials a peer reaches its machine."""
+        ...
+
+    def met(self, sender: str, peer: str) -> None:
+        """A link is up."""
+        ...

@@ -11,13 +11,18 @@ show what a Raft link must never be; no default campaign uses them.
 """
 
 import random
-from collections.abc import Callable
-from typing import Protocol
 
 from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.links.connection import Connection, Envelope, Message, size_of
-from stationkeep.node.simulation.links.dialling import Race
-from stationkeep.node.simulation.links.link import BACKOFF_FIRST, BACKOFF_LAST, Link
+from stationkeep.node.simulation.links.dialling import HELLO_SECONDS, Race
+from stationkeep.node.simulation.links.link import (
+    BACKOFF_FIRST,
+    BACKOFF_LAST,
+    Hints,
+    Judge,
+    Link,
+    Party,
+)
 from stationkeep.node.simulation.links.weather import Air, Direction, Way
 
 MAX_WAITING = 20_000
@@ -33,25 +38,11 @@ SILENCE = 5.0
 PROBE = 1.0
 """Most seconds between two datagrams from a node to a peer."""
 BARE_TWICE = 0.05
+UNREACHABLE = "unreachable"
+"""Why a peer is not reached that is at no address that is known of it."""
 LANES = ("datagram", "fresh")
 """What can be turned off in the whole cluster: datagrams, and fresh streams beside those that
 stall."""
-
-
-Judge = Callable[[str, str], tuple[str, tuple[str, ...]]]
-"""Dialler and peer → why their handshake fails, or ""; and serial numbers of certificates."""
-
-
-class Party(Protocol):
-    """A node as the network sees it."""
-
-    def accepts(self) -> bool:
-        """Whether its process could answer a hello now."""
-        ...
-
-    def deliver(self, sender: str, message: Message) -> None: ...
-    def on_connected(self, peer: str) -> None: ...
-    def on_disconnected(self, peer: str) -> None: ...
 
 
 class Links:
@@ -77,6 +68,8 @@ class Links:
         """Machines that run while nothing listens there."""
         self.judge: Judge | None = None
         """Asked at each handshake; None: there are no certificates."""
+        self.hints: Hints | None = None
+        """Where to dial whom; None: that is known."""
         self.sent = self.resets = 0
         self.longest_queue = 0
         """Most appends with entries that ever waited for one peer that did not read."""
@@ -301,11 +294,18 @@ class Links:
             return
         if not self._wants(link) or not self._parties[link.sender].accepts():
             link.dialling = False
+        elif self.hints is not None and not self.hints.leads(link.sender, link.peer):
+            link.refused = UNREACHABLE
+            self._at(self._time.now + HELLO_SECONDS, self._unreached, link)
         elif link.way.clean:
             round_trip = 2 * link.way.latency()
             self._at(self._time.now + round_trip, self._try_clean, link, round_trip)
         else:
             self._race(link)
+
+    def _unreached(self, link: Link) -> None:
+        if link.dialling:
+            self._failed(link)
 
     def _try_clean(self, link: Link, round_trip: float) -> None:
         """Nothing was lost on the way there and back."""
@@ -333,6 +333,7 @@ class Links:
         link.race, link.dialling = None, False
         if not self._wants(link) or not self._parties[link.sender].accepts():
             return
+        link.refused = ""
         if self.judge is not None:
             link.refused, serials = self.judge(link.sender, link.peer)
             if link.refused:
@@ -346,6 +347,8 @@ class Links:
         link.session += 1
         link.up = True
         self._parties[link.sender].on_connected(link.peer)
+        if self.hints is not None:
+            self.hints.met(link.sender, link.peer)
 
     def _connection(self, link: Link, round_trip: float) -> Connection:
         return Connection(
