@@ -98,16 +98,20 @@ def links(node: Client) -> Iterator[Finding]:
 
 def _of_links(one: Seen) -> Iterator[Finding]:
     for link in one.links:
-        pair, lost = f"{one.node} hears {link.peer}", link.loss
+        heard, lost = f"{one.node} hears {link.peer}", link.loss
         if not link.connected:
-            way = WAYS.get(link.error or "", "look at the logs of both")
-            yield Finding("links", CRITICAL, f"{pair} not: {link.error or 'no link'}", way)
+            why, way = (
+                link.error or "no link",
+                WAYS.get(link.error or "", "look at the logs of both"),
+            )
+            said = f"{one.node} does not hear {link.peer}: {why}"
+            yield Finding("links", CRITICAL, said, way)
         elif link.in_doubt:
             way = "open the Raft port for UDP, too: `stationkeep guide forming`"
-            yield Finding("links", ATTENTION, f"{pair} by TCP alone: no datagrams arrive", way)
+            yield Finding("links", ATTENTION, f"{heard} by TCP alone: no datagrams arrive", way)
         elif lost is not None and lost > MOST_LOSS:
             way = "mend the network, or see what it costs: `plan --measured`"
-            yield Finding("links", ATTENTION, f"{pair}, and loses {lost:.0%}", way)
+            yield Finding("links", ATTENTION, f"{heard}, and loses {lost:.0%}", way)
 
 
 def releases(node: Client) -> Iterator[Finding]:

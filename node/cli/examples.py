@@ -5,6 +5,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "down": ("down",),
     "kill": ("kill sat-001", "kill sat-001 --signal STOP"),
     "start": ("start sat-001",),
+    "logs": ("logs sat-001", "logs sat-001 --follow --lines 200"),
     "agent": (
         "agent --url http://10.0.0.1:8701 --id pump-7 --label site=harbour",
         "agent --on-task 'python install.py' --version-command 'cat /etc/version'",
@@ -13,6 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "join": ("join 10.0.0.1:8701 --token-file word --advertise 10.0.0.2",),
     "status": ("status", "status --check", "status --watch"),
     "watch": ("watch", "watch --once"),
+    "describe": ("describe sat-003", "describe slave-001", "describe 17"),
     "explain": ("explain sat-003",),
     "decisions": (
         "decisions --about roles --since 12h",
@@ -38,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "completion": ("completion bash",),
     "version": ("version",),
     "nodes list": ("nodes list", "nodes list --watch"),
+    "nodes show": ("nodes show sat-003",),
     "nodes links": ("nodes links", "nodes links sat-002 --all"),
     "nodes invite": ("nodes invite", "nodes invite --node sat-009 --for 30m"),
     "nodes invitations": ("nodes invitations",),

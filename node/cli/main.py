@@ -25,6 +25,7 @@ from stationkeep.node.cli.commands import (
     contexts,
     decisions,
     demo,
+    describe,
     devices,
     doctor,
     events,
@@ -33,6 +34,7 @@ from stationkeep.node.cli.commands import (
     invitations,
     level,
     local,
+    logs,
     node,
     nodes,
     plan,
@@ -105,10 +107,10 @@ def _legible() -> Iterator[None]:
 
 
 PANELS: dict[str, tuple[Callback, ...]] = {
-    "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
+    "On this machine": (local.up, local.down, local.kill, local.start, logs.logs, agent.agent),
     "Form a cluster": (forming.init, forming.join),
     "Inspect": (
-        *(cluster.status, local.watch, decisions.explain, decisions.decisions),
+        *(cluster.status, local.watch, describe.describe, decisions.explain, decisions.decisions),
         *(events.events, events.wait, nodes.topology, doctor.doctor),
         *(decisions.proposals, decisions.operation, level.level, guide.guide, contexts.login),
     ),
@@ -122,6 +124,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callback]]] = {
         "Nodes: list, links, invite, join, move, leave, maintenance, priority, local policies.",
         {
             "list": nodes.nodes_list,
+            "show": describe.nodes_show,
             "links": nodes.nodes_links,
             "invite": invitations.invite,
             "invitations": invitations.invitations_list,

@@ -151,14 +151,18 @@ class LocalCluster:
 
     def log_tail(self, node: str) -> str:
         """The last lines of the log of a node, or of the devices, indented."""
-        manifest = self.manifest()
-        fleet = manifest.devices if node == DEVICES else None
-        path = Path((fleet or _record(manifest, node)).log)
+        path = self.log_of(node)
         try:
             lines = path.read_bytes()[-8_192:].decode(errors="replace").splitlines()
         except OSError as error:
             return f"    ({path}: {error.strerror})"
         return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL:])
+
+    def log_of(self, node: str) -> Path:
+        """Where a node, or the devices, write their log."""
+        manifest = self.manifest()
+        fleet = manifest.devices if node == DEVICES else None
+        return Path((fleet or _record(manifest, node)).log)
 
     def reap(self) -> None:
         """Reaps our own children that have exited, so that none stays a zombie."""

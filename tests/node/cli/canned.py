@@ -546,6 +546,7 @@ READS: dict[str, Json] = {
     "/v1/alarms": {"items": ALARMS},
     "/v1/cluster": CLUSTER,
     "/v1/nodes": listed(*NODES),
+    "/v1/nodes/sat-003": NODES[2],
     "/v1/nodes/sat-003/explain": {
         "node": "sat-003",
         "role": "STANDBY",

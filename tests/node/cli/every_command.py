@@ -23,6 +23,7 @@ KNOWN: dict[str, list[str]] = {
     "plan": [str(Path(__file__).with_name("rollout.yaml"))],
     "rollout": ["fw-2.1"],
     "rule": ["battery > 20"],
+    "thing": ["sat-003"],
     "token": ["k3jd92ma"],
     "address": ["http://127.0.0.1:8701"],
     "serial": ["4f:A0"],
