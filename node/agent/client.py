@@ -65,8 +65,9 @@ class DeviceAgent:
 
     `token`, or a `token_file` that has one: what is shown where nodes ask who it is, by default
     that of `STATIONKEEP_TOKEN`. A file is read anew when a token is refused. `ca`: the file of the
-    cluster's CA certificates, by default that of `STATIONKEEP_CA`. A token goes to `urls`, and to
-    other nodes only over TLS, by that CA.
+    cluster's CA certificates, by default that of `STATIONKEEP_CA`. `certificate`: the device's own,
+    in a file with its key, which needs no token. A token goes to `urls`, and to other nodes only
+    over TLS, by that CA.
     """
 
     def __init__(

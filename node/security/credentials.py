@@ -37,13 +37,15 @@ class Access(TypedDict, total=False):
     token: str | None
     token_file: Path | None
     ca: Path | None
+    certificate: Path | None
 
 
 class Credentials:
     """For a cluster of which somebody has said these addresses.
 
     `token`, or a file that has one; with neither it is that of the environment, and "" is none.
-    `ca`: the file of the cluster's CA certificates, by default that of the environment. Raises
+    `ca`: the file of the cluster's CA certificates, by default that of the environment.
+    `certificate`: of a device, in a file with its key, as `certs issue device` writes it. Raises
     ValueError, which names the argument and never says what a token is.
     """
 
@@ -54,6 +56,7 @@ class Credentials:
         token: str | None = None,
         token_file: Path | None = None,
         ca: Path | None = None,
+        certificate: Path | None = None,
     ) -> None:
         if token is not None and token_file is not None:
             raise ValueError("token_file: there is a token already")
@@ -63,8 +66,11 @@ class Credentials:
         self._file = None if token_file is None else os.fspath(token_file)
         self._learnt: dict[bytes, str] = {}
         """What has taken the place of which content of the CA's file."""
+        self._certificate = None if certificate is None else os.fspath(certificate)
+        if self._certificate is not None and not self._ca:
+            raise ValueError("certificate: it is shown to nodes that a CA proves; ca is missing")
         if self._ca:
-            trust.of_file(self._ca)
+            self._context()
         if self._file is not None:
             self._token = _read(self._file)
         else:
@@ -140,13 +146,18 @@ class Credentials:
 
     def verification(self) -> ssl.SSLContext | bool:
         """What httpx's transports take as `verify`. Raises `TrustError`."""
-        return trust.of_file(self._ca, self._learnt) if self._ca else True
+        return self._context() if self._ca else True
 
     def connection_options(self, *, secure: bool) -> dict[str, Any]:
         """Arguments of `create_connection` to a node's HTTP port. Raises `TrustError`."""
         if not secure:
             return {}
-        return client_options(trust.of_file(self._ca, self._learnt)) if self._ca else {"ssl": True}
+        return client_options(self._context()) if self._ca else {"ssl": True}
+
+    def _context(self) -> ssl.SSLContext:
+        if self._certificate is None:
+            return trust.of_file(self._ca, self._learnt)
+        return trust.showing(self._certificate, self._ca, self._learnt)
 
 
 def bearer(token: str) -> str:

@@ -7,7 +7,7 @@ those of web sites are.
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -36,9 +36,29 @@ def trusted() -> ssl.SSLContext | None:
 def of_file(path: str, learnt: Mapping[bytes, str] = MappingProxyType({})) -> ssl.SSLContext:
     """The context for nodes of the CA in a file; one for each content. `learnt`: what is to be in
     the place of which content. Raises `TrustError`."""
+    return _of_file(path, learnt, of_ca)
+
+
+def showing(certificate: str, path: str, learnt: Mapping[bytes, str]) -> ssl.SSLContext:
+    """The same, which shows a certificate that is in a file with its key; both are read anew each
+    time, so that whoever replaces the file replaces the certificate. Raises `TrustError`."""
+    made = _of_file(path, learnt, of_ca.__wrapped__)
+    try:
+        with open(certificate, "rb", opener=regular):  # of a pipe OpenSSL would wait for its end
+            made.load_cert_chain(certificate, password="")  # nobody is asked for one
+    except ssl.SSLError as error:
+        raise TrustError(f"{certificate} is not a certificate and its key in PEM") from error
+    except OSError as error:
+        raise TrustError(f"{certificate} cannot be read: {error.strerror}") from error
+    return made
+
+
+def _of_file(
+    path: str, learnt: Mapping[bytes, str], made: Callable[[str], ssl.SSLContext]
+) -> ssl.SSLContext:
     content = content_of(path)
     try:
-        return of_ca(learnt.get(content) or content.decode("ascii"))
+        return made(learnt.get(content) or content.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
         raise TrustError(f"{path} has no CA's certificates in PEM") from error
 

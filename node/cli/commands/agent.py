@@ -141,6 +141,14 @@ def agent(
             "token. Default: ~/.local/state/stationkeep/ID/credential.",
         ),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            help="The device's certificate with its key in one file, as `certs issue device` "
+            "writes it; then no token is needed.",
+        ),
+    ] = None,
     disk: Annotated[
         Path, typer.Option("--disk", help="A path on the file system that is reported.")
     ] = Path("/"),
@@ -177,7 +185,7 @@ def agent(
         }
     )
     credential = credential_file or _state_of(id_) / "credential"
-    asked, shown = _shown(url, token_file, credential)
+    asked, shown = _shown(url, token_file, certificate or credential)
     os.environ.pop(VARIABLE, None)  # the programs that it runs have no use for it
     device = _device(
         device_id=id_,
@@ -195,6 +203,7 @@ def agent(
         download=not no_download,
         read_status=_readings(disk, pairs("--pretend", pretend), pretend_for),
         credential_file=credential,
+        certificate=certificate,
         **shown,
     )
     news = _News()
@@ -240,7 +249,7 @@ def _device(device_id: str, on_ring: str | None, **given: Any) -> "DeviceAgent":
 
 def _named_as_options(rule: str) -> str:
     """What an argument of `DeviceAgent` breaks, as a rule about the option that gives it."""
-    for argument in ("token_file", "credential_file"):
+    for argument in ("token_file", "credential_file", "certificate"):
         if rule.startswith(argument):
             return rule.replace(argument, f"--{argument.replace('_', '-')}", 1)
     return f"--url {rule}"
@@ -365,13 +374,11 @@ async def _live(device: "DeviceAgent") -> None:
     await device.wait()
 
 
-def _shown(
-    url: list[str] | None, token_file: Path | None, credential: Path
-) -> tuple[list[str], Access]:
-    """As `reached`. A device with a credential of its own needs no token, nor the file of the one
-    by which it enrolled; that of a person who has logged in here is nothing to it."""
-    enrolled = credential.exists() and VARIABLE not in os.environ
-    if not enrolled or (token_file is not None and token_file.exists()):
+def _shown(url: list[str] | None, token_file: Path | None, own: Path) -> tuple[list[str], Access]:
+    """As `reached`. A device with something of its `own` needs no token, nor the file of the one by
+    which it enrolled; that of a person who has logged in here is nothing to it."""
+    given = VARIABLE in os.environ or (token_file is not None and token_file.exists())
+    if given or not own.exists():
         return reached(url, token_file)
     urls, _ = reached(url, None)
     return urls, Access(token="")

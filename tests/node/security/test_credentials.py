@@ -1,10 +1,16 @@
 """What is shown to whom, and whom one trusts: addresses that were said, the CA, a file."""
 
+import os
 import ssl
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security import credentials, trust
@@ -185,3 +191,43 @@ def test_who_trusts_as_web_sites_are_trusted_goes_on_so(ca: Path) -> None:
     found = Credentials()
     found.learn(ca.read_text())
     assert found.verification() is True
+
+
+# -- certificates of devices
+
+
+def certificate(folder: Path) -> Path:
+    return files(folder, "phone-7", kind="device").certificate
+
+
+def test_a_certificate_is_read_anew_for_each_connection(ca: Path, tmp_path: Path) -> None:
+    own = certificate(tmp_path / "phone")
+    found = Credentials([SAID], token="", ca=ca, certificate=own)
+    assert found.connection_options(secure=True)["ssl"] is not trust.of_file(str(ca))
+    assert found.connection_options(secure=False) == {}
+    own.write_text("half of it")
+    with pytest.raises(trust.TrustError, match="is not a certificate and its key"):
+        found.connection_options(secure=True)
+
+
+def test_a_certificate_is_shown_to_nobody_whom_a_ca_does_not_prove(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^certificate: .*ca is missing"):
+        Credentials([SAID], token="", certificate=certificate(tmp_path / "phone"))
+
+
+def test_what_is_no_certificate_is_refused_at_once_and_nobody_is_asked(
+    ca: Path, tmp_path: Path
+) -> None:
+    pipe, locked = tmp_path / "pipe", tmp_path / "locked.pem"
+    os.mkfifo(pipe)
+    locked.write_bytes(
+        made.new_key().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        )
+        + certificate(tmp_path / "phone").read_bytes().partition(b"-----BEGIN CERT")[1]
+    )
+    for file in (pipe, locked, tmp_path / "none"):
+        with pytest.raises(
+            trust.TrustError, match=f"^{file} (cannot be read: |is not a certificate)"
+        ):
+            Credentials([SAID], token="", ca=ca, certificate=file)

@@ -301,6 +301,10 @@ async def _certified(cluster: Guarded, shown: ssl.SSLContext, admin: Path) -> No
         body = {"registrations": said}
         answer = (await http.post(f"{cluster.url(FIRST)}/v1/devices:register", json=body)).json()
         assert (answer["accepted"], [e["index"] for e in answer["errors"]]) == (1, [1])
+        own = cluster.ca.parent / "robot-1.pem"
+        device = DeviceAgent("robot-1", cluster.url(THIRD), ca=cluster.ca, certificate=own)
+        async with device:
+            assert device.ring is not None
         where = cluster.url(SECOND).replace("https", "wss") + "/v1/agents"
         async with connect(where, ssl=shown, server_hostname="", compression=None) as socket:
             await _revoke_certificate(cluster, admin, serial)
