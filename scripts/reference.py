@@ -37,6 +37,7 @@ from stationkeep.node.config.shell import MAX_COMMAND
 from stationkeep.node.config.tls import TlsConfig
 from stationkeep.node.config.tracing import TracingConfig
 from stationkeep.node.config.webhooks import WebhookConfig
+from stationkeep.node.security.foreign_devices import IdFrom
 
 PAGE = Path(__file__).resolve().parent.parent / "node" / "guide" / "configuration.md"
 
@@ -242,8 +243,10 @@ def _tracing() -> Iterator[Row]:
 
 
 def _tls() -> Iterator[Row]:
+    choice, default = " or ".join(f"`{each}`" for each in IdFrom), f"`{IdFrom.SAN_URI}`"
+    unusual = {"dir": ("path", "required"), "device_id_from": (choice, default)}
     for field, meaning in meanings(TlsConfig).items():
-        yield Row(f"tls.{field}", "path", "required" if field == "dir" else "", meaning)
+        yield Row(f"tls.{field}", *unusual.get(field, ("path", "")), meaning)
 
 
 def _log() -> Iterator[Row]:

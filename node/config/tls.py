@@ -12,6 +12,7 @@ from stationkeep.node.config.yaml_document import Value
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE, FileError, Files, check
+from stationkeep.node.security.foreign_devices import IdFrom
 
 CREDENTIALS = "$CREDENTIALS_DIRECTORY"
 """What systemd's LoadCredential provides is there: a path may be it, or begin with it."""
@@ -34,6 +35,11 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Another certificate for the HTTP port, of a CA that browsers know."""
     http_key: Path | None = None
     """The key of `http_certificate`, if it is not in the same file."""
+    device_ca: Path | None = None
+    """A CA of yours, whose certificates are of devices."""
+    device_id_from: IdFrom = IdFrom.SAN_URI
+    """Where a certificate of `device_ca` has the device's id: `san-uri`, behind the last `/` or `:`
+    of its URI, or `cn`, its common name."""
 
     @property
     def ca(self) -> Path:
@@ -51,6 +57,7 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
             key=self.key or certificate,
             http_certificate=self.http_certificate,
             http_key=self.http_key or self.http_certificate,
+            device_ca=self.device_ca,
         )
 
 
@@ -77,11 +84,14 @@ def read_tls(value: Value | None, node: str, data_dir: Path) -> TlsConfig | None
         key=_given(value, "key"),
         http_certificate=_given(value, "http_certificate"),
         http_key=_given(value, "http_key"),
+        device_ca=_given(value, "device_ca"),
+        device_id_from=_id_from(value),
     )
-    for key, its in (("key", "certificate"), ("http_key", "http_certificate")):
-        child = value.child(key)
+    beside = {"key": "certificate", "http_key": "http_certificate", "device_id_from": "device_ca"}
+    for field, its in beside.items():
+        child, what = value.child(field), "rule" if field == "device_id_from" else "key"
         if child is not None and value.child(its) is None:
-            child.refuse(f"a key only beside `{its}`")
+            child.refuse(f"a {what} only beside `{its}`")
     if _usable(directory, lambda: made.certificates_in(made.read(found.ca)), found.ca):
         _check(value, directory, found, node, data_dir)
     return found
@@ -100,8 +110,12 @@ def _check(value: Value, directory: Value, found: TlsConfig, node: str, data_dir
     try:
         check(files, node, own=not issues)
     except FileError as error:
-        at_http = error.file in (files.http_certificate, files.http_key)
-        place = value.child("http_certificate" if at_http else "certificate")
+        field = "certificate"
+        if error.file in (files.http_certificate, files.http_key):
+            field = "http_certificate"
+        elif error.file == files.device_ca:
+            field = "device_ca"
+        place = value.child(field)
         (place or directory).refuse(str(error))
 
 
@@ -112,6 +126,11 @@ def _usable(place: Value, read: Callable[[], object], file: Path) -> bool:
         place.refuse(f"{file} {error}")
         return False
     return True
+
+
+def _id_from(value: Value) -> IdFrom:
+    child = value.child("device_id_from")
+    return IdFrom.SAN_URI if child is None else IdFrom(child.choice([*IdFrom]))
 
 
 def _given(value: Value, field: str) -> Path | None:

@@ -19,7 +19,8 @@ def renewal_of(config: NodeConfig, tls: TlsConfig) -> Renewal:
     if issuer is not None:
         ensure(issuer)
     try:
-        return Renewal(Contexts(tls.files(config.data_dir), config.node), issuer)
+        files = tls.files(config.data_dir)
+        return Renewal(Contexts(files, config.node, id_from=tls.device_id_from), issuer)
     except FileError as error:
         why = "" if issuer is None or not issuer.failed else f"; {issuer.failed}"
         raise StartError(f"tls: {error}{why}", UNUSABLE_FILES) from error

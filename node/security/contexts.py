@@ -19,6 +19,7 @@ from cryptography import x509
 
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
+from stationkeep.node.security.foreign_devices import ForeignDevices, IdFrom
 from stationkeep.node.security.handshake import ALPN, OUTCOMES, context, judge
 from stationkeep.node.security.identity import Door, Identity, date
 
@@ -51,6 +52,8 @@ class Files(NamedTuple):
     http_certificate: Path | None = None
     """For the HTTP port, of a CA that browsers know. None: the node's own."""
     http_key: Path | None = None
+    device_ca: Path | None = None
+    """Of a foreign CA, certificates of which are of devices."""
 
 
 class Pair(NamedTuple):
@@ -77,9 +80,11 @@ class Credentials:
         node: str,
         members: Callable[[], Container[str]],
         revoked: Callable[[], Container[str]],
+        id_from: IdFrom = IdFrom.SAN_URI,
     ) -> None:
         """`members`: who may dial this node; `revoked`: serial numbers of certificates that nobody
-        may show. Both are asked at each handshake. Raises `FileError`."""
+        may show. Both are asked at each handshake. `id_from`: of devices with certificates of a
+        foreign CA. Raises `FileError`."""
         self.bundle = of_file(files.ca, made.certificates_in)
         self.pair, identity = _own_pair(files, self.bundle, node)
         self.uid, self.node = identity.uid, node
@@ -90,10 +95,19 @@ class Credentials:
         self._clients: dict[str, ssl.SSLContext] = {}
         self.server = self._of_member(True, Door.ACCEPTED, members)
         """For whoever dials this node."""
-        shown = judge(self.uid, Door.CALLER, None, revoked)
-        self.http = context(True, self.trusted, shown, "http/1.1", optional=True)
+        self.http = self._of_http(files, id_from)
         """For the HTTP port, where devices may show a certificate."""
-        load_pair(self.http, self.http_pair)
+
+    def _of_http(self, files: Files, id_from: IdFrom) -> ssl.SSLContext:
+        trusted, read = self.trusted, None
+        if files.device_ca is not None:
+            foreign = of_file(files.device_ca, made.certificates_in)
+            trusted += made.public_pem(foreign).decode()
+            read = ForeignDevices(foreign, self.bundle, self.uid, id_from).read
+        shown = judge(self.uid, Door.CALLER, None, self._revoked)
+        found = context(True, trusted, shown, "http/1.1", optional=True, read=read)
+        load_pair(found, self.http_pair)
+        return found
 
     def client(self, peer: str) -> ssl.SSLContext:
         """For dialling this member, and nobody else."""
@@ -137,10 +151,14 @@ class Contexts:
     """The credentials in use, and their replacement."""
 
     def __init__(
-        self, files: Files, node: str, members: Callable[[], Container[str]] = lambda: ()
+        self,
+        files: Files,
+        node: str,
+        members: Callable[[], Container[str]] = lambda: (),
+        id_from: IdFrom = IdFrom.SAN_URI,
     ) -> None:
         """Raises `FileError` if what is there cannot be used at all."""
-        self.files, self._node = files, node
+        self.files, self._node, self._id_from = files, node, id_from
         self.members = members
         self.revoked: Callable[[], Container[str]] = tuple
         """Serial numbers of certificates that were revoked. Set by the owner."""
@@ -161,7 +179,7 @@ class Contexts:
     def _read(self) -> Credentials:
         file = self.files.certificate
         try:
-            return Credentials(self.files, self._node, self._expected, self._refused)
+            return Credentials(self.files, self._node, self._expected, self._refused, self._id_from)
         except ssl.SSLError as error:  # what OpenSSL does not like, and we have no rule for
             raise FileError(file, f"cannot be used: {error}") from error
         except OSError as error:  # as when descriptors are short
@@ -224,6 +242,8 @@ def check(files: Files, node: str, *, own: bool) -> None:
     be missing while it is to be issued. Raises `FileError`."""
     bundle = of_file(files.ca, made.certificates_in)
     _http_pair(files)
+    if files.device_ca is not None:
+        of_file(files.device_ca, made.certificates_in)
     if own:
         _own_pair(files, bundle, node)
 

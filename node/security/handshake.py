@@ -88,10 +88,11 @@ def context(
     protocol: str | None,
     *,
     optional: bool = False,
+    read: Callable[[bytes, Facts], Facts] | None = None,
 ) -> ssl.SSLContext:
     """A context for TLS 1.3. `trusted`: the CA's certificates in PEM. `judged`: None asks the peer
     for no certificate; with `optional` it may show none. `protocol`: what both must speak, by ALPN.
-    Raises `ssl.SSLError`."""
+    `read`: what the facts are of a certificate in DER that says these. Raises `ssl.SSLError`."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.check_hostname = False
@@ -104,7 +105,7 @@ def context(
         made.set_alpn_protocols([protocol])
     if judged is not None:
         made.load_verify_locations(cadata=trusted)
-        _judge_by(made, judged, protocol, optional)
+        _judge_by(made, judged, protocol, optional, read)
     return made
 
 
@@ -119,20 +120,31 @@ def client_options(made: ssl.SSLContext) -> dict[str, Any]:
     }
 
 
-def _judge_by(made: ssl.SSLContext, judged: Judge, protocol: str | None, optional: bool) -> None:
+def _judge_by(
+    made: ssl.SSLContext,
+    judged: Judge,
+    protocol: str | None,
+    optional: bool,
+    read: Callable[[bytes, Facts], Facts] | None,
+) -> None:
     """Has everything that the context makes end its handshake with the verdict."""
 
-    def ended(peer: ssl.SSLObject | ssl.SSLSocket) -> None:
+    def ended(peer: ssl.SSLObject | ssl.SSLSocket) -> Facts | None:
         if protocol == ALPN and peer.selected_alpn_protocol() != protocol:
             raise Refused("other_protocol", f"it does not speak {protocol}")
         facts = facts_shown(peer)
+        if facts is not None and read is not None:
+            facts = read(peer.getpeercert(binary_form=True) or b"", facts)
         if facts is not None or not optional:
             judged(facts)
+        return facts
 
     class Judged(ssl.SSLObject):
+        shown: Facts | None = None
+
         def do_handshake(self) -> None:
             super().do_handshake()
-            ended(self)
+            self.shown = ended(self)
 
     class JudgedSocket(ssl.SSLSocket):
         def do_handshake(self, block: bool = False) -> None:
@@ -145,7 +157,7 @@ def _judge_by(made: ssl.SSLContext, judged: Judge, protocol: str | None, optiona
 def facts_of(transport: BaseTransport) -> Facts | None:
     """Of the certificate that the peer of a connection has shown, if it has."""
     peer: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    return None if peer is None else facts_shown(peer)
+    return getattr(peer, "shown", None)
 
 
 def facts_shown(peer: ssl.SSLObject | ssl.SSLSocket) -> Facts | None:
