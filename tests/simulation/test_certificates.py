@@ -159,6 +159,13 @@ def test_a_rotation_that_waits_for_nobody_is_noticed(monkeypatch: pytest.MonkeyP
         lived(*ROTATED, (11.0, "start sat-002"), until=25.0)
 
 
+def test_a_rotation_that_nobody_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = lived(EVERYWHERE, (6.0, "rotate"), until=10.0)
+    monkeypatch.setattr(authority.Authority, "rotate", lambda _: None)
+    with pytest.raises(Violation, match="liveness: the rotation is started"):
+        world.converge()
+
+
 IN_PLACE = [EVERYWHERE, (5.0, "impostor sat-002 KIND")]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from stationkeep.node.roles.mover import Mover
 from stationkeep.node.simulation.actions import play
 from stationkeep.node.simulation.actors.movers import Movers
 from stationkeep.node.simulation.campaigns.campaign import Plan, run
@@ -74,6 +75,12 @@ def test_that_a_hint_is_not_followed_is_noticed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Movers, "look", lambda *_: None)
     with pytest.raises(Violation, match=r"members reach each other: .*unreachable"):
         lived([(0.0, "secure apart"), *moved("sat-002", 5.0)], until=30.0)
+
+
+def test_one_that_does_not_say_where_it_is_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mover, "turn", lambda _: None)
+    with pytest.raises(Violation, match="liveness: sat-002 is not at sat-002:7701"):
+        lived(moved("sat-002", 5.0)).converge()
 
 
 def test_old_certificates_at_new_addresses_are_as_good() -> None:

@@ -71,7 +71,7 @@ class Authority:
         """Those that are trusted, the older one first; and how many there ever were."""
         self._genuine: dict[str, Papers] = {}
         """Of those in whose place somebody else answers."""
-        self._looked: dict[str, int] = {}
+        self._ticks = 0
         self._revoked: dict[tuple[str, str], float] = {}
         """Ends of links on which a certificate stands that was revoked, and since when."""
 
@@ -234,13 +234,11 @@ class Authority:
     def _tick(self) -> None:
         now = self._agenda.time.now
         self._agenda.at(now + TICK, self._tick)
-        for name, member in self._members.items():
-            if not member.runs:
-                continue
-            count = self._looked.get(name, 0)
-            self._looked[name] = count + 1
-            if count % int(LOOK_SECONDS / TICK) == 0:
-                self.look(member)
+        self._ticks += 1
+        if self._ticks % int(LOOK_SECONDS / TICK) == 0:
+            for member in self._members.values():
+                if member.runs:
+                    self.look(member)
         for ends in permutations(self._members, 2):
             self._mind_revoked(*ends)
         self._checks.look()
@@ -283,10 +281,8 @@ class Authority:
         return member.wants_links() | heard
 
     def _cut_off(self, name: str) -> None:
-        for other in self._members:
-            if other != name:
-                self._links.cut(name, other)
-                self._links.cut(other, name)
+        for other in sorted(self._members.keys() - {name}):
+            self._links.cut(name, other)
 
     def _mind_revoked(self, name: str, other: str) -> None:
         """As `node.peers.link` does: a link ends a while after its certificate was revoked."""
@@ -300,7 +296,6 @@ class Authority:
         if self._agenda.time.now - since >= REVOKED_SECONDS:
             del self._revoked[name, other]
             self._links.cut(name, other)
-            self._links.cut(other, name)
 
     def missing(self) -> str:
         """What is not well yet, once everything is healed."""

@@ -61,10 +61,8 @@ class Movers:
             host = f"{name}-{self._moves}"
             spec = MemberSpec(name, f"{host}:7701", f"{host}:8701")
         self._write(member, {name: spec})
-        for other in self._members:
-            if other != name:
-                self._links.cut(name, other)
-                self._links.cut(other, name)
+        for other in sorted(self._members.keys() - {name}):
+            self._links.cut(name, other)
 
     def heal(self) -> None:
         """People write into all files where everybody is; they count from the next start on."""
@@ -94,10 +92,9 @@ class Movers:
             return
         self._lists[member.name] = listed
         changes = self._of(member.name).replace(listed, member.raft.applied_index)
-        for peer in changes.gone:  # each way is dialled anew
+        for peer in changes.gone:
             if peer in self._members:
                 self._links.cut(member.name, peer)
-                self._links.cut(peer, member.name)
         for peer in listed:
             if peer != member.name and peer in self._members:
                 self._tell(member.name, peer)

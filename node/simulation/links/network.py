@@ -163,13 +163,13 @@ class Links:
             self._break(link, stream)
 
     def cut(self, a: str, b: str) -> None:
-        """Ends the link from one to another, on both lanes; it is dialled anew."""
-        link = self.links[a, b]
-        self._down(link)
-        for stream in link.streams:
-            stream.close()
-        link.streams = []
-        self.dial(a, b)
+        """Ends the links between two, on both lanes; they are dialled anew."""
+        for link in (self.links[a, b], self.links[b, a]):
+            self._down(link)
+            for stream in link.streams:
+                stream.close()
+            link.streams = []
+            self.dial(link.sender, link.peer)
 
     def _break(self, link: Link, stream: Connection) -> None:
         if stream in link.streams:
@@ -333,13 +333,13 @@ class Links:
         link.race, link.dialling = None, False
         if not self._wants(link) or not self._parties[link.sender].accepts():
             return
-        link.refused = ""
-        if self.judge is not None:
-            link.refused, serials = self.judge(link.sender, link.peer)
-            if link.refused:
-                self._failed(link)
-                return
-            link.serials = serials
+        if self.judge is None:
+            link.refused = ""
+        else:
+            link.refused, link.serials = self.judge(link.sender, link.peer)
+        if link.refused:
+            self._failed(link)
+            return
         link.backoff = BACKOFF_FIRST
         while len(link.streams) >= MAX_STREAMS:
             link.streams.pop(0).close()
