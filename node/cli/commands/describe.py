@@ -8,9 +8,8 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.cli import rollout_shapes, shapes
 from stationkeep.node.cli.client import part
-from stationkeep.node.cli.commands.devices import devices_list, devices_show
+from stationkeep.node.cli.commands.devices import devices_list, show_device
 from stationkeep.node.cli.commands.rollout_files import rollout_path
-from stationkeep.node.cli.commands.rollouts import rollout_show
 from stationkeep.node.cli.commands.tasks import tasks_show
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import (
@@ -51,12 +50,12 @@ def describe(
         tasks_show(whole("DEPLOYMENT", thing), url=url, format_=format_)
         return
     node = client(url)
-    if node.find(f"/v1/nodes/{part(thing)}", shapes.Node) is not None:
-        nodes_show(thing, url, format_)
-    elif node.find(f"/v1/devices/{part(thing)}", shapes.Device) is not None:
-        devices_show(thing, url, format_)
-    elif node.find(rollout_path(thing), rollout_shapes.Rollout) is not None:
-        rollout_show(thing, url=url, format_=format_)
+    if found := node.find(f"/v1/nodes/{part(thing)}", shapes.Node):
+        show_table(found, format_, "sheet", "node_sheet")
+    elif node.find(f"/v1/devices/{part(thing)}", shapes.Device):
+        show_device(node, thing, format_)
+    elif found := node.find(rollout_path(thing), rollout_shapes.Rollout):
+        show_table(found, format_, "rollout", "rollout_tables")
     else:
         members = (member["id"] for member in node.items("/v1/nodes", shapes.Node, MOST_NODES))
         raise CommandError(unknown("node, device or rollout", thing, members))

@@ -7,7 +7,7 @@ import typer
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.settings import LONGEST_PIN
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.client import part
+from stationkeep.node.cli.client import Client, part
 from stationkeep.node.cli.options import (
     DeviceArgument,
     Format,
@@ -58,7 +58,11 @@ def devices_show(
     device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Shows everything that is known about one device."""
-    node = client(url)
+    show_device(client(url), device, format_)
+
+
+def show_device(node: Client, device: str, format_: Format) -> None:
+    """The same of a node that was asked before."""
     found = node.get(_path(device), shapes.Device)
     if format_ is Format.TABLE:
         found |= {"tasks": node.get(f"{_path(device)}/tasks", shapes.Page[shapes.Task])["items"]}
