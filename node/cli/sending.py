@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +10,12 @@ from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import Format, note, say, show, warn
-from stationkeep.node.cli.rendering.wording import cluster_time
+from stationkeep.node.cli.rendering.wording import clock, cluster_time, date, span
 from stationkeep.node.system.printable import all_printable
 
+DAY = 86_400_000
+LONGEST_SHOWN = 20_000 * DAY
+"""Milliseconds before or after now that have a date."""
 _format = Format.TABLE
 
 
@@ -64,14 +68,38 @@ def send(
     result = answer.get("result") or made
     warnings = result.pop("warnings", [])
     warn(warnings if isinstance(warnings, list) else [str(warnings)])
+    moments = {name for name, value in result.items() if _is_moment(name, value)}
+    now = _cluster_time(node) if moments else None
     for name, value in result.items():
-        if value == "":
-            continue
-        say(f"  {_result_line(name, value)}")
+        if name in moments:
+            say(f"  {name.removesuffix('_ms').removesuffix('_wall')}: {_moment(name, value, now)}")
+        elif value != "":
+            say(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
     return answer
 
 
-def _result_line(name: str, value: Any) -> str:
-    if name.endswith("_ms") and isinstance(value, int) and abs(value) <= 2**53:
-        return f"{name.removesuffix('_ms')}: {cluster_time(value)}"
-    return f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+def _is_moment(name: str, value: Any) -> bool:
+    return name.endswith("_ms") and isinstance(value, int) and abs(value) <= 2**53
+
+
+def _cluster_time(node: Client) -> int | None:
+    """Cluster time now; None where nobody tells."""
+    try:
+        now: int = node.get("/v1/cluster", shapes.Cluster)["time_ms"]
+    except CommandError:
+        return None
+    return now
+
+
+def _moment(name: str, value: int, now: int | None) -> str:
+    """`14:03:20, in 30.0s (T+46.3s)`: by the clock first; cluster time alone where `now`, which is
+    in it, is not known."""
+    by_wall = name.endswith("_wall_ms")
+    here = int(time.time() * 1_000)
+    left = value - here if by_wall else value - now if now is not None else LONGEST_SHOWN
+    if abs(left) >= LONGEST_SHOWN:
+        return cluster_time(value)
+    day = f"{date(here + left)} " if abs(left) > DAY else ""
+    when = f"in {span(left / 1_000)}" if left >= 0 else f"{span(-left / 1_000)} ago"
+    own = "" if by_wall else f" ({cluster_time(value)})"
+    return f"{day}{clock(here + left)}, {when}{own}"

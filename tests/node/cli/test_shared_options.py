@@ -1,6 +1,8 @@
 """`--format` of every order, `--watch` of every read, `--wait` and `--check`."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import httpx
@@ -81,6 +83,21 @@ def test_status_checks(canned: CannedNode, stationkeep: Run, verdict: str, code:
     assert result.exit_code == code
     assert (f"stationkeep: {verdict}: sat-001 is PRIMARY" in result.stderr) == bool(code)
     assert stationkeep("status").exit_code == 0
+
+
+def test_an_order_says_by_the_clock_until_when(canned: CannedNode, stationkeep: Run) -> None:
+    """Cluster time, which people do not have in mind, comes second."""
+    later = CLUSTER["time_ms"] + 30_000
+    wall = int(time.time() * 1_000) + 3 * 86_400_000
+    result = {"until_ms": later, "expires_wall_ms": wall, "odd_ms": 2**53}
+    body = {"operation": "op-1", "status": "done", "index": 42, "result": result}
+    canned.answer_to_writes = httpx.Response(200, json=body)
+    until, expires, odd = stationkeep("pause", "--for", "30s").stdout.splitlines()[1:]
+    assert re.fullmatch(r"  until: [0-9:]{8}, in 30s \(T\+92\.4s\)", until)
+    assert re.fullmatch(r"  expires: [0-9-]{10} [0-9:]{8}, in 72h", expires)
+    assert odd.startswith("  odd: T+")
+    del canned.reads["/v1/cluster"]
+    assert "  until: T+92.4s\n" in stationkeep("pause", "--for", "30s").stdout
 
 
 ACKED = {
