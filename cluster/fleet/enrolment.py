@@ -30,10 +30,11 @@ PROOF, ENROLMENT = "credential", "enrolment"
 def enrolment_fault(state: ClusterState, registration: Registration, wall: int) -> str | None:
     """What is wrong with what a registration was let in by, at `wall`, Unix ms. A door that asks
     this first keeps what cannot succeed out of the log."""
+    if not (registration.enrolment or registration.credential):
+        return None
     had = state.fleet.credential(registration.id)
     if not registration.enrolment:
-        own = Credential(Standing.GOOD, registration.credential)
-        is_good = had == own or not registration.credential
+        is_good = had == Credential(Standing.GOOD, registration.credential)
         return None if is_good else f"{PROOF}: that of {registration.id} is another one, or ended"
     if len(registration.credential) != HASH_BYTES or not any(registration.credential):
         return f"{PROOF}: {len(registration.credential)} bytes are not the SHA-256 of a secret"

@@ -8,13 +8,16 @@ import httpx
 import pytest
 
 from stationkeep.cluster.access import OF_DEVICES
-from stationkeep.cluster.commands import CreateToken, RevokeToken
+from stationkeep.cluster.commands import CreateToken, RevokeCredential, RevokeToken
 from stationkeep.cluster.state.state import Access
 from stationkeep.node.api.app import build
 from stationkeep.node.api.resources.probes import PROBES
 from stationkeep.node.http.access import Admission
 from stationkeep.node.security.authorisation import RIGHTS, SOCKET, may
+from stationkeep.node.security.device_secrets import DeviceSecret
+from stationkeep.node.security.device_secrets import draw as draw_own
 from stationkeep.node.security.tokens import Shown, draw
+from tests.node.api.doorstep import STATUS
 from tests.node.api.fake import FakeNode
 
 TOKENS = {role: draw() for role in Access}
@@ -38,7 +41,9 @@ def node() -> FakeNode:
 
 @pytest.fixture
 async def client(node: FakeNode) -> AsyncIterator[httpx.AsyncClient]:
-    admission = Admission(lambda: node.state.tokens, required=True, probes=PROBES)
+    admission = Admission(
+        lambda: node.state.tokens, required=True, fleet=lambda: node.state.fleet, probes=PROBES
+    )
     app = build(node, admission=admission)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
@@ -243,3 +248,49 @@ async def test_a_loopback_user_of_an_open_node_needs_no_token(node: FakeNode) ->
             if method != SOCKET and route not in OPEN_ENDED:
                 answer = await client.request(method, path_of(route))
                 assert answer.status_code not in (401, 403), (method, route)
+
+
+async def test_devices_of_a_batch_enrol_one_by_one(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    """By a token for two sensors: one that says no hash, two that are new, and one too many."""
+    secrets = {f"sensor-{n}": draw_own(f"sensor-{n}") for n in (1, 2, 3)}
+    said = [enrolling(secret) for secret in secrets.values()]
+    body = {"registrations": [{"device_status": STATUS | {"slave_id": "sensor-0"}}, *said]}
+    answer = await client.post("/v1/devices:register", json=body, headers=by(Access.ENROL))
+    view = answer.json()
+    told = [(error["index"], error["code"]) for error in view["errors"]]
+    assert (view["accepted"], told) == (2, [(0, "invalid"), (3, "not_enrolled")])
+    again = await client.post(
+        "/v1/devices:register",
+        json={"registrations": [said[0], enrolling(draw_own("sensor-2"))]},
+        headers=by(Access.ENROL),
+    )
+    assert [error["index"] for error in again.json()["errors"]] == [1], "one is known, one repeats"
+    assert node.state.tokens[TOKENS[Access.ENROL].id].used == 2
+    mine = {"Authorization": f"Bearer {secrets['sensor-1'].text}"}
+    statuses = [{"device_status": STATUS | {"slave_id": f"sensor-{n}"}} for n in (1, 2)]
+    answer = await client.post("/v1/devices:report", json={"statuses": statuses}, headers=mine)
+    assert (answer.json()["accepted"], answer.json()["errors"][0]["index"]) == (1, 1)
+    assert (await client.get("/v1/devices/sensor-1/task", headers=mine)).status_code == 204
+    for path in ("/v1/devices/sensor-2/task", "/v1/devices/sensor-2/assignment"):
+        refused = (await client.get(path, headers=mine)).json()
+        assert (refused["status"], refused["rule"]) == (403, "ids")
+    node.commit(RevokeCredential("sensor-1"), key="r", actor="ann")
+    refused = (await client.get("/v1/devices/sensor-1/task", headers=mine)).json()
+    assert (refused["status"], refused["rule"]) == (401, "revoked")
+
+
+def enrolling(secret: DeviceSecret) -> dict[str, Any]:
+    status = STATUS | {"slave_id": secret.device}
+    return {"device_status": status, "credential_sha256": secret.hash.hex()}
+
+
+async def test_only_who_enrols_says_what_is_to_be_the_device_s_own(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"registrations": [enrolling(draw_own("sensor-7"))]}
+    for role in (Access.DEVICE, Access.ADMIN):
+        answer = await client.post("/v1/devices:register", json=body, headers=by(role))
+        (error,) = answer.json()["errors"]
+        assert (error["field"], error["code"]) == ("credential_sha256", "invalid")
