@@ -17,7 +17,7 @@ from stationkeep.node.duty import Owed, Workbench
 from stationkeep.node.ports import Network
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.renewal import Renewal
-from stationkeep.node.security.rotation import CaFiles
+from stationkeep.node.security.rotation import CaFiles, is_entitled
 
 MESSAGE = "ca_key"
 """The kind of messages between members that ask for a key, or bring it."""
@@ -106,34 +106,39 @@ class CaFollower:
     # -- the key, from member to member
 
     def _ask(self, pin: str) -> None:
+        question = {"kind": MESSAGE, "pin": pin, "claim": self._files.claim(self._node, pin)}
         for peer in self._replica.state.members:
             if self._network.connected(peer):
-                self._network.send(peer, {"kind": MESSAGE, "pin": pin})
+                self._network.send(peer, question)
 
     def receive(self, peer: str, message: dict[str, Any]) -> None:
         """A question for the key of the second CA, or an answer. Nobody is told of another one, and
-        whoever is no member is told nothing."""
+        only members that have the key of the first are told: others could not make members before,
+        and are not to be able to once they have left."""
         state = self._replica.state
         rotation = state.rotation
         if rotation is None or peer not in state.members or message.get("pin") != rotation.pin:
             return
         key = message.get("key")
         if key is None:
-            self._answer(peer, rotation.pin)
+            self._answer(peer, message.get("claim"), rotation)
         elif isinstance(key, bytes) and rotation.under_way and self._files.lacks(rotation.pin):
             self._take(peer, key, rotation)
 
-    def _answer(self, peer: str, pin: str) -> None:
+    def _answer(self, peer: str, claim: object, rotation: CaRotation) -> None:
         now = self._clock.monotonic()
         if now < self._answer_at:
             return  # it asks again
         self._answer_at = now + ANSWER_SECONDS
+        if not (isinstance(claim, bytes) and is_entitled(claim, peer, rotation)):
+            log.warning("ca_key_withheld", peer=peer)
+            return
         try:
-            key = self._files.key(pin)
+            key = self._files.key(rotation.pin)
         except CertificateError:
             return
         if key is not None:
-            self._network.send(peer, {"kind": MESSAGE, "pin": pin, "key": key})
+            self._network.send(peer, {"kind": MESSAGE, "pin": rotation.pin, "key": key})
 
     def _take(self, peer: str, key: bytes, rotation: CaRotation) -> None:
         try:

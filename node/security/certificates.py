@@ -164,24 +164,31 @@ def _check_kind(key: object) -> PublicKey:
     raise CertificateError(f"has a key of another kind than EC, Ed25519 or RSA of {RSA_BITS} bits")
 
 
-def requested_key(content: bytes) -> PublicKey:
-    """The public key in a CSR whose author has the private one. Raises `CertificateError`."""
+def requested_key(content: bytes, name: str | None = None) -> PublicKey:
+    """The public key in a CSR whose author has the private one. `name`: what it has to be for.
+    Raises `CertificateError`."""
     try:
         request = x509.load_pem_x509_csr(content)
         signed = request.is_signature_valid
+        is_for_it = name is None or request.subject == _called(name)
     except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise CertificateError("is no request for a certificate (CSR) in PEM") from error
     if not signed:
         raise CertificateError("is a request that its key did not sign")
+    if not is_for_it:
+        raise CertificateError("is a request for something else")
     return _check_kind(request.public_key())
 
 
 def request(key: Key, name: str) -> bytes:
     """A request for a certificate (CSR) in PEM, signed by `key`. What it says beside the public key
     is for people."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, _hash_for(key))
-    return made.public_bytes(serialization.Encoding.PEM)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_called(name))
+    return builder.sign(key, _hash_for(key)).public_bytes(serialization.Encoding.PEM)
+
+
+def _called(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def private_pem(key: Key) -> bytes:

@@ -11,6 +11,7 @@ and somebody else puts the files there: what a node says of itself is what it ha
 `cluster.ca_rotation`.
 """
 
+import hashlib
 from collections.abc import Container, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -79,6 +80,10 @@ class CaFiles:
         """Whether this node issues, and has not the key of this CA."""
         return self.issues and self._file_of(pin) is None
 
+    def claim(self, node: str, pin: str) -> bytes:
+        """What proves that this node issues, and so is to have the key of this CA."""
+        return made.request(of_file(self._key, made.key_in), _claimed(node, pin))
+
     def take(self, content: bytes, pin: str) -> None:
         """Keeps the key of a second CA, which a member has sent."""
         key = made.key_in(content)
@@ -144,6 +149,21 @@ class CaFiles:
         uids = [_uid(ca) for ca in self._bundle()]
         if _uid(second) not in uids:
             raise CertificateError(f"is of uid {_uid(second) or 'none'}, not of {uids[0]}")
+
+
+def is_entitled(claim: bytes, node: str, rotation: CaRotation) -> bool:
+    """Whether this is the claim to the second CA's key of a node that has the key of the first. One
+    that was overheard is of no use to another node."""
+    try:
+        key = made.requested_key(claim, _claimed(node, rotation.pin))
+    except CertificateError:
+        return False
+    return made.pin_of_key(key) in rotation.first
+
+
+def _claimed(node: str, pin: str) -> str:
+    """As short as the name in a request has to be."""
+    return hashlib.sha256(f"{node} {pin}".encode()).hexdigest()
 
 
 def _second(second: x509.Certificate, bundle: Sequence[x509.Certificate]) -> Second:

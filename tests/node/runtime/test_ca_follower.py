@@ -13,7 +13,7 @@ from stationkeep.cluster.state.state import CaPhase, CaRotation, CaStep
 from stationkeep.node.duty import RETRY, Workbench
 from stationkeep.node.runtime.ca_follower import ANSWER_SECONDS, LOOK_SECONDS, MESSAGE, CaFollower
 from stationkeep.node.security import certificates as made
-from stationkeep.node.security.rotation import CaFiles
+from stationkeep.node.security.rotation import CaFiles, is_entitled
 from tests.node.security.issuing import at, authority
 from tests.node.security.test_rotation import machine, renewal
 
@@ -78,6 +78,10 @@ def key_of(files: CaFiles, rotation: CaRotation) -> dict[str, Any]:
     return {"kind": MESSAGE, "pin": rotation.pin, "key": files.key(rotation.pin)}
 
 
+def question(files: CaFiles, node: str, rotation: CaRotation) -> dict[str, Any]:
+    return {"kind": MESSAGE, "pin": rotation.pin, "claim": files.claim(node, rotation.pin)}
+
+
 def test_where_nothing_is_replaced_nothing_is_done(world: World) -> None:
     world.turn()
     world.follower.receive("b", {"kind": MESSAGE, "pin": "sha256:1"})
@@ -89,8 +93,10 @@ def test_it_asks_all_for_the_key_until_it_has_it_and_says_how_far_it_is_until_th
 ) -> None:
     rotation = begin(world, elsewhere)
     world.turn()
-    question = {"kind": MESSAGE, "pin": rotation.pin}
-    assert world.links.sent == [("b", question), ("c", question)]
+    assert [peer for peer, _ in world.links.sent] == ["b", "c"]
+    for _, question in world.links.sent:
+        assert question["pin"] == rotation.pin
+        assert is_entitled(question["claim"], "a", rotation)
     assert world.proposed == []  # without the key it could not renew
     world.turn(LOOK_SECONDS)
     assert len(world.links.sent) == 4
@@ -120,21 +126,43 @@ def test_the_key_is_told_to_members_alone_and_no_other_key_to_anybody(
 ) -> None:
     rotation = begin(world, world.files)
     first = made.pin(authority().certificate)
-    for peer, message in (
-        ("d", {"pin": rotation.pin}),
-        ("b", {"pin": first}),
-        ("b", {"pin": None}),
-        ("b", {}),
-        ("b", {"pin": [rotation.pin]}),
-        ("b", {"pin": elsewhere.make(at(0), ()).pin}),
+    for peer, pin in (
+        ("d", rotation.pin),
+        ("b", first),
+        ("b", None),
+        ("b", [rotation.pin]),
+        ("b", elsewhere.make(at(0), ()).pin),
     ):
-        world.follower.receive(peer, {"kind": MESSAGE, **message})
+        claim = elsewhere.claim(peer, str(pin))
+        world.follower.receive(peer, {"kind": MESSAGE, "pin": pin, "claim": claim})
+        world.now += ANSWER_SECONDS
+    world.follower.receive("b", {"kind": MESSAGE})
     assert world.links.sent == []
     for _ in range(5):
-        world.follower.receive("b", {"kind": MESSAGE, "pin": rotation.pin})
+        world.follower.receive("b", question(elsewhere, "b", rotation))
     world.now += ANSWER_SECONDS
-    world.follower.receive("c", {"kind": MESSAGE, "pin": rotation.pin})
+    world.follower.receive("c", question(elsewhere, "c", rotation))
     assert world.links.sent == [(peer, key_of(world.files, rotation)) for peer in "bc"]
+
+
+@pytest.mark.parametrize("claim", ["none", "text", "nonsense", "foreign", "overheard", "other"])
+def test_a_member_that_has_not_the_first_key_is_not_told_the_second(
+    world: World, elsewhere: CaFiles, tmp_path: Path, claim: str
+) -> None:
+    """It was given its certificate, and could make nobody a member."""
+    rotation = begin(world, world.files)
+    made.write(tmp_path / "ca.key", made.private_pem(made.new_key()), made.PRIVATE)
+    stranger = CaFiles(tmp_path / "ca.pem")
+    said: dict[str, Any] = {
+        "text": "please",
+        "nonsense": b"-----BEGIN CERTIFICATE REQUEST-----",
+        "foreign": stranger.claim("b", rotation.pin),
+        "overheard": elsewhere.claim("c", rotation.pin),
+        "other": elsewhere.claim("b", "sha256:1"),
+    }
+    message = {"claim": said[claim]} if claim in said else {}
+    world.follower.receive("b", {"kind": MESSAGE, "pin": rotation.pin, **message})
+    assert world.links.sent == []
 
 
 @pytest.mark.parametrize("key", [b"", b"nonsense", "text", 7, ["x"], b"another", b"x" * 2**20])
