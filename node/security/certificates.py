@@ -255,7 +255,6 @@ def check_successor(certificate: x509.Certificate, now: datetime) -> None:
     """Raises `CertificateError` for a CA that may not take the place of another one: members would
     refuse what it issues, at once or within its life. A clock that is wrong for sure judges no
     date, as at every door."""
-    check_issuer(certificate)
     _check_kind(certificate.public_key())
     facts, today = facts_of(certificate), now.timestamp()
     if today < RELEASED:

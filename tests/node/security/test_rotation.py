@@ -4,10 +4,13 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
 
 from stationkeep.cluster.state.state import CaPhase, CaRotation
 from stationkeep.node.security import certificates as made
@@ -167,6 +170,27 @@ def test_a_ca_that_would_not_do_for_long_takes_the_place_of_none(
     with pytest.raises(CertificateError, match=why):
         follow(directory, CaRotation(made.pin(second), pem, (FIRST,)), CaPhase.TRUSTING)
     assert content(directory) == before
+
+
+def test_a_ca_that_does_not_say_of_which_cluster_may_follow_another_such(directory: Path) -> None:
+    first, second = (nameless(at(-days)) for days in (2_000, 1))
+    made.write(directory / "ca.pem", made.public_pem([first]), made.PUBLIC)
+    (directory / "ca.key").unlink()
+    given = CaFiles(directory / "ca.pem").given(made.public_pem([second]).decode(), at(0))
+    follow(directory, CaRotation(*given), CaPhase.TRUSTING)
+    assert made.certificates_in((directory / "ca.pem").read_bytes()) == [first, second]
+
+
+def nameless(now: datetime) -> x509.Certificate:
+    """A CA that a company has for everything."""
+    key, name = made.new_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Root")])
+    return (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=made.CA_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())  # type: ignore[arg-type]
+    )
 
 
 def test_a_clock_that_is_wrong_for_sure_judges_no_date(directory: Path) -> None:
