@@ -135,8 +135,9 @@ class Credentials:
         if not self._ca:
             return
         try:
-            trust.of_ca(ca)
             content = trust.content_of(self._ca)
+            ca = trust.followed(content, ca)
+            trust.of_ca(ca)
             if content == ca.encode() or self._learnt.get(content) == ca:
                 return
             self._learnt = {content: ca}

@@ -75,16 +75,36 @@ def content_of(path: str) -> bytes:
 @lru_cache(8)
 def of_ca(pem: str) -> ssl.SSLContext:
     """The context for nodes with certificates of this CA. Raises `ssl.SSLError`, ValueError."""
+    uids = {uid for uid, _ in _cas(pem) if uid}
+    # A foreign CA does not say of which cluster it is; then that of the node is believed.
+    uid = uids.pop() if len(uids) == 1 else None
+    return context(False, pem, judge(uid, Door.NODE, None), None)
+
+
+@lru_cache(8)
+def followed(content: bytes, told: str) -> str:
+    """What is to be in the place of a CA file's content when nodes say whom to trust: of their own
+    cluster what they say, of others what was there. Raises `ssl.SSLError`, ValueError."""
+    had, clusters = _cas(content.decode("ascii")), {uid for uid, _ in _cas(told)}
+    if clusters.isdisjoint(uid for uid, _ in had):
+        raise ValueError("is of a cluster that was not trusted")
+    return told + "".join(pem for uid, pem in had if uid not in clusters)
+
+
+def _cas(pem: str) -> list[tuple[str, str]]:
+    """The uid of the cluster of each CA, "" where it says none, and its certificate in PEM."""
     probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if len(pem) > MAX_CA or not pem.isascii():
         raise ValueError(f"a CA file has at most {MAX_CA} bytes, in ASCII")
     probe.load_verify_locations(cadata=pem)
-    cas: list[Any] = probe.get_ca_certs()
-    uris = [name for ca in cas for kind, name in ca.get("subjectAltName", ()) if kind == "URI"]
-    uids = {found.uid for uri in uris if (found := parse(uri)) is not None}
-    # A foreign CA does not say of which cluster it is; then that of the node is believed.
-    uid = uids.pop() if len(uids) == 1 else None
-    return context(False, pem, judge(uid, Door.NODE, None), None)
+    facts: list[Any] = probe.get_ca_certs()
+    pems = map(ssl.DER_cert_to_PEM_cert, probe.get_ca_certs(binary_form=True))
+    return list(zip(map(_uid, facts), pems, strict=True))
+
+
+def _uid(ca: Any) -> str:
+    uris = [name for kind, name in ca.get("subjectAltName", ()) if kind == "URI"]
+    return next((found.uid for uri in uris if (found := parse(uri)) is not None), "")
 
 
 def verification() -> ssl.SSLContext | bool:

@@ -187,6 +187,19 @@ def test_what_is_no_ca_changes_nothing(ca: Path, told: str) -> None:
     assert (ca.read_bytes(), trusts(found)) == (old, 1)
 
 
+def test_a_cluster_speaks_for_its_own_ca_alone(ca: Path) -> None:
+    """A program may be given those of two clusters: neither makes it forget the other."""
+    found, told = Credentials(ca=ca), both(ca)
+    other = made.public_pem([authority("other").certificate])
+    ca.write_bytes(other)
+    found.learn(told)
+    assert ca.read_bytes() == other, "ours was taken out meanwhile"
+    ca.write_bytes(other + made.public_pem([authority().certificate]))
+    for _ in range(2):
+        found.learn(told)
+        assert (ca.read_bytes(), trusts(found)) == (told.encode() + other, 3)
+
+
 def test_who_trusts_as_web_sites_are_trusted_goes_on_so(ca: Path) -> None:
     found = Credentials()
     found.learn(ca.read_text())
