@@ -60,7 +60,9 @@ class CaFollower:
         return seen is None or (seen.pin, seen.phase) != (rotation.pin, rotation.phase)
 
     def _is_awaited(self, rotation: CaRotation) -> bool:
-        return rotation.under_way or self._fault is not None
+        """Also after the end: somebody may have put back files of before."""
+        rejected = self._renewal.contexts.rejected is not None
+        return rotation.under_way or self._fault is not None or rejected
 
     def _look(self, rotation: CaRotation) -> None:
         fault = None

@@ -236,6 +236,7 @@ class Node:
         self._renewal = renewal_of(self._config, tls)
         self._closers.callback(self._renewal.watch())
         self._renewal.contexts.revoked = lambda: self._replica.state.revoked
+        self._renewal.contexts.dropped = lambda: self._replica.state.dropped
         return self._renewal.contexts
 
     def _open_raft(self, host: Host) -> int:

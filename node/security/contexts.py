@@ -162,6 +162,8 @@ class Contexts:
         self.members = members
         self.revoked: Callable[[], Container[str]] = tuple
         """Serial numbers of certificates that were revoked. Set by the owner."""
+        self.dropped: Callable[[], Container[str]] = tuple
+        """Pins of CAs that nobody trusts any more. Set by the owner."""
         self.renew: Callable[[], str | None] = lambda: GIVEN
         """Issues another certificate to this node and uses it; why that cannot be done, or None.
         Set by the owner."""
@@ -222,11 +224,15 @@ class Contexts:
         return True
 
     def _check_may_replace(self, fresh: Credentials) -> None:
-        """Nobody puts an expired certificate, or one of another cluster, in the place of one that
-        stands on purpose."""
+        """Nobody puts an expired certificate, one of another cluster, or a CA that was dropped, in
+        the place of what stands on purpose."""
         if fresh.uid != self.current.uid:
             why = f"is of the cluster with uid {fresh.uid}, not {self.current.uid}"
             raise FileError(self.files.certificate, why)
+        dropped = self.dropped()
+        for pin in fresh.pins:
+            if pin in dropped and pin not in self.current.pins:
+                raise FileError(self.files.ca, f"has a CA that was dropped: {pin}")
         _check_date(self.files.certificate, fresh.pair)
         _check_date(self.files.http_certificate or self.files.certificate, fresh.http_pair)
 

@@ -13,7 +13,7 @@ and somebody else puts the files there: what a node says of itself is what it ha
 
 import hashlib
 from collections.abc import Container, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from stationkeep.cluster.state.state import CaPhase, CaRotation
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.contexts import CA_KEY_FILE, of_file
+from stationkeep.node.version import RELEASED
 
 NEXT_KEY_FILE, PREVIOUS_KEY_FILE = "ca.next.key", "ca.previous.key"
 
@@ -59,7 +60,8 @@ class CaFiles:
         if pin is None or pin in dropped or pin in map(made.pin, bundle):
             made.write(self._next, made.private_pem(made.new_key()), made.PRIVATE)
         key = of_file(self._next, made.key_in)
-        second = made.new_authority(_cluster(first.certificate), now, key, first.uid)
+        begins = max(now, datetime.fromtimestamp(RELEASED, UTC))  # else that clock is wrong
+        second = made.new_authority(_cluster(first.certificate), begins, key, first.uid)
         return _second(second.certificate, bundle)
 
     def given(self, pem: str, now: datetime) -> Second:

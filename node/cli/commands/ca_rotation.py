@@ -62,6 +62,8 @@ def rotate_ca(
     if leave_behind is not None and order is not Order.FINISH:
         raise UsageError("--leave-behind is of finish")
     asked = client(url)
+    if order is Order.FINISH:
+        _learn(asked)  # since nodes soon prove who they are by the second CA
     if order is not Order.STATUS:
         pem = None if second is None else _content(second)
         body = given(pem=pem, leave_behind=leave_behind, reason=reason)

@@ -118,6 +118,11 @@ def test_the_copy_that_a_login_has_kept_follows_and_no_other_file(
     )
     result = stationkeep(*ROTATE)
     assert (ours.read_text(), "what the cluster trusts now" in result.stderr) == (both, True)
+    ours.write_bytes(pem)
+    canned.answer_to_writes = problem(409, "not yet", "not_in_state")
+    stationkeep(*ROTATE, "finish")  # after it nobody would be believed any more
+    assert ours.read_text() == both
+    canned.answer_to_writes = None
     canned.reads["/v1/tls/ca"]["pem"] = "nonsense"
     assert stationkeep(*ROTATE).exit_code == 1
     assert ours.read_text() == both

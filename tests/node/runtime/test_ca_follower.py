@@ -17,6 +17,8 @@ from stationkeep.node.security.rotation import CaFiles, is_entitled
 from tests.node.security.issuing import at, authority
 from tests.node.security.test_rotation import machine, renewal
 
+FIRST_PEM = made.public_pem([authority().certificate])
+
 
 class Links:
     """Notes what is sent; all peers are there."""
@@ -220,3 +222,22 @@ def test_one_that_comes_back_after_the_end_follows_and_has_nothing_to_say(
     assert world.proposed == []
     assert world.renewal.contexts.current.pins == [rotation.pin]
     assert not world.files.lacks(rotation.pin)
+
+
+def test_files_of_before_that_somebody_puts_back_are_mended(
+    world: World, elsewhere: CaFiles
+) -> None:
+    rotation = begin(world, elsewhere)
+    world.turn()
+    world.follower.receive("b", key_of(elsewhere, rotation))
+    world.state.rotation = CaRotation(*rotation_of(rotation), CaPhase.OVER)
+    world.state.dropped = dict.fromkeys(rotation.first, 0)
+    world.renewal.contexts.dropped = lambda: world.state.dropped
+    world.turn()
+    before = world.renewal.contexts.current
+    made.write(before_ca := world.renewal.contexts.files.ca, FIRST_PEM, made.PUBLIC)
+    world.renewal.contexts.look()
+    assert world.renewal.contexts.current is before
+    world.turn(LOOK_SECONDS)
+    assert before_ca.read_bytes() == made.public_pem(before.bundle)
+    assert world.renewal.contexts.rejected is None

@@ -9,7 +9,7 @@ import pytest
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security import contexts as module
 from stationkeep.node.security.contexts import Contexts, FileError, check
-from tests.node.security.issuing import authority, files
+from tests.node.security.issuing import at, authority, files
 
 
 @pytest.fixture
@@ -203,3 +203,26 @@ def test_what_openssl_alone_dislikes_is_refused_like_the_rest(
     assert not contexts.reload()
     assert "cannot be used" in str(contexts.rejected)
     assert contexts.current is before
+
+
+def test_files_of_before_a_ca_was_dropped_are_refused(tmp_path: Path) -> None:
+    """As whoever looks after files may put them back."""
+    second = made.new_authority("c", at(0), uid=authority().uid)
+    found = files(tmp_path, "a", second)
+    contexts = Contexts(found, "a")
+    contexts.dropped = lambda: {made.pin(authority().certificate)}
+    before = contexts.current
+    files(tmp_path, "a")
+    assert not contexts.reload()
+    assert f"{found.ca} has a CA that was dropped" in str(contexts.rejected)
+    assert contexts.current is before
+    files(tmp_path, "a", second)
+    assert contexts.reload()
+
+
+def test_who_trusts_a_ca_that_was_dropped_can_still_be_given_other_files(tmp_path: Path) -> None:
+    """Else a node whose directory somebody else writes to would be stuck."""
+    contexts = Contexts(files(tmp_path, "a"), "a")
+    contexts.dropped = lambda: {made.pin(authority().certificate)}
+    files(tmp_path, "a", ends=70)
+    assert contexts.reload()
