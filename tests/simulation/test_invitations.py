@@ -44,6 +44,11 @@ def members(world: World) -> set[str]:
     return set(world.members.newest_state().members)
 
 
+def voters(world: World) -> set[str]:
+    state = world.members.newest_state()
+    return {name for name, member in state.members.items() if not member.learner}
+
+
 def joins(world: World, name: str) -> int:
     decisions = world.members.newest_state().decisions
     return sum(d.matter == "join" and d.subjects == (name,) for d in decisions)
@@ -103,6 +108,22 @@ def test_one_that_is_never_seen_again_costs_nothing_and_is_removed_in_the_end(
     assert len(world.leader_changes) == 1
     world.converge()
     assert NEWCOMER not in members(world)
+
+
+def test_one_that_left_comes_again_by_another_word_and_is_no_node_before(world: World) -> None:
+    do(world, f"come {NEWCOMER} sat-001")
+    until(world, lambda: NEWCOMER in voters(world))
+    do(world, f"leave {NEWCOMER} leader")
+    until(world, lambda: world.operators.is_free(NEWCOMER))
+    do(world, f"crash {NEWCOMER} power")
+    do(world, "invite sat-001 1")
+    until(world, lambda: len(world.members.newest_state().invitations) == 2)
+    world.run(1.0)
+    do(world, f"come {NEWCOMER} sat-002")
+    do(world, f"start {NEWCOMER}")
+    assert not world.members[NEWCOMER].up
+    world.converge()
+    assert (joins(world, NEWCOMER), world.members[NEWCOMER].life) == (2, 2)
 
 
 def test_two_machines_of_one_id_and_one_word_are_told_apart_by_their_keys(world: World) -> None:

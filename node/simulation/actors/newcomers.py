@@ -89,6 +89,7 @@ class Newcomers:
             self._begin(mine, through)
         elif self._word and not member.up and self._operators.is_free(name):
             member.replace_disk(rejoins=False)
+            member.is_node = False
             self._ask_first(name, through, seen=True)
 
     def double(self, name: str, through: str) -> None:

@@ -55,10 +55,11 @@ class Operators:
         self._clients.join(through, name)
 
     def admit(self, name: str) -> None:
-        """Boots a machine that has been taken in."""
+        """Boots a machine that has been taken in, unless somebody was quicker."""
         self.moving = True
         self.leaving.discard(name)
-        self._boot(self._members[name])
+        if not self._members[name].up:
+            self._boot(self._members[name])
 
     def _boot(self, member: SimulatedNode) -> None:
         member.is_node = member.joining = True  # a founder that left is none any more
