@@ -17,7 +17,7 @@ from typing import Unpack
 from stationkeep.node.agent.turned_away import REVOKED
 from stationkeep.node.security.credentials import Access, Credentials
 from stationkeep.node.security.device_secrets import DeviceSecret, draw, parse
-from stationkeep.node.security.tokens import ENROLMENT_PREFIX, TokenFault
+from stationkeep.node.security.tokens import TokenFault, enrols
 from stationkeep.node.system.operator_files import private_directory, read_small
 from stationkeep.node.system.small_file import SmallFile
 
@@ -44,7 +44,7 @@ class OwnCredentials(Credentials):
         if self._own is not None and given is not None and not Path(given).exists():
             access = {**access, "token": "", "token_file": None}  # it has done its work
         super().__init__(said, **access)
-        if self._token and not _enrols(self._token):
+        if self._token and not enrols(self._token):
             self._own = None
         elif self._token and self._own is None:
             try:
@@ -67,7 +67,7 @@ class OwnCredentials(Credentials):
         return not mine and super().renewed(refused)
 
     def sha256_for(self, shown: str) -> str | None:
-        return self._own.hash.hex() if self._own is not None and _enrols(shown) else None
+        return self._own.hash.hex() if self._own is not None and enrols(shown) else None
 
     def enrolled(self) -> None:
         self._shows_own = True
@@ -112,17 +112,13 @@ def credentials_of(
     if file is not None:
         return OwnCredentials(device, file, said, **access)
     found = Credentials(said, **access)
-    if _enrols(found.token):
+    if enrols(found.token):
         raise ValueError("credential_file: a device that enrols keeps its own credential in one")
     return found
 
 
 def _unusable(path: Path, why: object) -> ValueError:
     return ValueError(f"credential_file: {path}: {why}")
-
-
-def _enrols(token: str) -> bool:
-    return token.startswith(ENROLMENT_PREFIX)
 
 
 def _kept(path: Path, device: str) -> tuple[DeviceSecret | None, bool]:

@@ -180,7 +180,7 @@ export class Detail {
       h("h3", null, "What happened to it"), course(why.history, tasks.items, device),
       device.status && readings(device.status),
       facts([["name", device.name], ["system", device.os_version], ["app", device.app_version], ["served by", device.served_by],
-        ["last heard", `${span(device.seen_s)} ago`], ["policy", device.policy ?? "none"],
+        ["last heard", `${span(device.seen_s)} ago`], ["policy", device.policy ?? "none"], ["credential", device.credential],
         ...Object.entries(device.labels), ...Object.entries(device.capabilities)]),
     ];
   }

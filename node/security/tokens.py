@@ -38,11 +38,6 @@ class Shown(NamedTuple):
     prefix: str = PREFIX
 
     @property
-    def enrols(self) -> bool:
-        """Whether it enrols devices, as far as one can see."""
-        return self.prefix == ENROLMENT_PREFIX
-
-    @property
     def text(self) -> str:
         """What is given to whoever is to have it, and to nobody else."""
         body = f"{self.prefix}{self.id}_{self.secret}_"
@@ -84,6 +79,11 @@ def parse(text: str) -> Shown:
     if checksum(text[:-CHECKSUM_LENGTH]) != match[4]:
         raise TokenFault("its checksum does not match: a character is wrong")
     return Shown(match[2], match[3], match[1])
+
+
+def enrols(text: str) -> bool:
+    """Whether a token enrols devices, as far as one can see."""
+    return text.startswith(ENROLMENT_PREFIX)
 
 
 def checksum(body: str) -> str:

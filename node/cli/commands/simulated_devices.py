@@ -24,7 +24,8 @@ from stationkeep.node.cli.commands.agent import (
 from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import console, note, show
-from stationkeep.node.security.credentials import Access
+from stationkeep.node.security.credentials import Access, Credentials
+from stationkeep.node.security.tokens import enrols
 from stationkeep.node.system.printable import printable
 
 if TYPE_CHECKING:
@@ -109,7 +110,11 @@ def simulate(
     length = math.inf if duration is None else seconds("--duration", duration)
     if not batch:
         _raise_file_limit(count)
-    moment = run(_simulate(fleet, *reached(url, token_file), length, batch=batch))
+    urls, shown = reached(url, token_file)
+    if enrols(Credentials(urls, **shown).token):
+        rule = "simulated devices have no credentials of their own; show a token of role device"
+        raise UsageError(f"--token-file: this one enrols devices, and {rule}")
+    moment = run(_simulate(fleet, urls, shown, length, batch=batch))
     show(_as_dict(moment), format_, _table)
 
 

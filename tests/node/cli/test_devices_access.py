@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stationkeep.node.cli import contexts
-from stationkeep.node.security.tokens import draw
+from stationkeep.node.security.tokens import ENROLMENT_PREFIX, draw
 from tests.node.agent.door import Door, welcoming
 from tests.node.cli.canned import CannedNode, Run
 from tests.node.cli.test_hostile_door import hostile_node
@@ -134,3 +134,10 @@ def test_a_token_is_not_sent_in_plain_text_off_this_machine(
     assert result.exit_code == 2
     assert "over https, or over http to this machine alone" in result.output
     assert canned.requests == []
+
+
+def test_simulated_devices_do_not_enrol(door: Door, token_file: Path, stationkeep: Run) -> None:
+    token_file.write_text(draw(ENROLMENT_PREFIX).text)
+    result = stationkeep(*SIMULATE, "--url", door.url, "--token-file", str(token_file))
+    assert (result.exit_code, door.shown) == (2, [])
+    assert "this one enrols devices" in result.stderr
