@@ -8,12 +8,14 @@ import typer
 from stationkeep.node.cli.output import say
 
 ASK = "__complete"
-"""The word before a line that a shell wants completed (`node.cli.completion`)."""
+"""The word before a line that a shell wants completed (`node.cli.completion`). The command on the
+PATH answers, whatever lies in a directory under the same name: Tab must not run that."""
+
 
 BASH = f"""\
 _stationkeep() {{
     local line=${{COMP_LINE:0:COMP_POINT}} breaks=${{COMP_WORDBREAKS//[^:=@]/}} word before=
-    mapfile -t COMPREPLY < <("$1" {ASK} "$line" 2>/dev/null)
+    mapfile -t COMPREPLY < <(command stationkeep {ASK} "$line" 2>/dev/null)
     if [[ ${{COMPREPLY[0]-}} == :files ]]; then
         COMPREPLY=()
         compopt -o default
@@ -31,7 +33,8 @@ ZSH = f"""\
 #compdef stationkeep
 _stationkeep() {{
     local -a found
-    found=(${{(f)"$($words[1] {ASK} "${{(j: :)words[1,CURRENT-1]}} $PREFIX" 2>/dev/null)"}})
+    local line="${{(j: :)words[1,CURRENT-1]}} $PREFIX"
+    found=(${{(f)"$(command stationkeep {ASK} "$line" 2>/dev/null)"}})
     if [[ $found[1] == :files ]]; then
         _files
     elif [[ $found[1] == *= ]]; then

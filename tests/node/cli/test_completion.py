@@ -232,12 +232,12 @@ def in_bash(command: Path, line: str, url: str) -> list[str]:
     script = f"""{SCRIPTS[Shell.BASH]}
 compopt() {{ :; }}
 COMP_LINE=$1 COMP_POINT=${{#1}}
-_stationkeep {command}
+_stationkeep ./stationkeep
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
     done = subprocess.run(
         ["bash", "-c", script, "bash", line],
-        env=os.environ | {"STATIONKEEP_URL": url},
+        env=os.environ | {"STATIONKEEP_URL": url, "PATH": f"{command.parent}:{os.environ['PATH']}"},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert done.stderr == ""
