@@ -122,6 +122,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "alarms ack": ("alarms ack disk_low@sat-002 --reason 'ordered'",),
     "config show": ("config show",),
     "config set": ("config set evaluation_interval=2s backup_count=2",),
+    "config edit": ("config edit --reason 'a slower network'",),
     "config explain": ("config explain evaluation_interval",),
     "config diff": ("config diff", "config diff --profile lan"),
     "config validate": ("config validate /etc/stationkeep/node.yaml",),

@@ -230,6 +230,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callback]]] = {
         {
             "show": config.config_show,
             "set": config.config_set,
+            "edit": config.config_edit,
             "explain": config.config_explain,
             "diff": config.config_diff,
             "validate": node.validate,

@@ -10,6 +10,7 @@ from stationkeep.cluster.settings import PROFILES, to_user
 from stationkeep.cluster.suggestion import unknown
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.cli import shapes
+from stationkeep.node.cli.commands.rollout_orders import YesOption, at_a_terminal, confirm
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import (
     Format,
@@ -20,8 +21,8 @@ from stationkeep.node.cli.options import (
     client,
     pairs,
 )
-from stationkeep.node.cli.output import say, show, show_table
-from stationkeep.node.cli.sending import send
+from stationkeep.node.cli.output import note, say, show, show_table
+from stationkeep.node.cli.sending import given, send
 
 
 def config_show(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
@@ -40,6 +41,32 @@ def config_set(
     if reason is not None:
         changes["reason"] = reason
     send(client(url), "PATCH", "/v1/config", changes, key=key, what="settings changed")
+
+
+def config_edit(
+    *,
+    yes: YesOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Opens the settings in your editor (VISUAL, EDITOR), shows what you changed, and changes it on
+    all nodes at once."""
+    if not at_a_terminal():
+        raise UsageError("there is no terminal to edit in; stationkeep config set NAME=VALUE")
+    from stationkeep.node.cli.settings_editor import edited  # noqa: PLC0415 - yaml
+
+    node = client(url)
+    here = node.get("/v1/config", shapes.Config)["settings"]
+    changes = edited(here)
+    if not changes:
+        note("nothing is changed")
+        return
+    for name, value in changes.items():
+        note(f"{name}: {here[name]} → {value}")
+    confirm("change this on all nodes?", yes=yes)
+    body = changes | given(reason=reason)
+    send(node, "PATCH", "/v1/config", body, key=key, what="settings changed")
 
 
 def config_explain(

@@ -14,7 +14,7 @@ COMMANDS = {str(command): command for command in every_command()}
 LINES = [(words, line) for words, lines in EXAMPLES.items() for line in lines]
 NOT_RUN = ("agent", "events", "devices simulate", "watch", "rollout watch", "demo rollout")
 """Ask nodes, and have no end of their own."""
-NOT_RUN_WITH = {"create", "validate", "--out", "--config", "save", "--watch"}
+NOT_RUN_WITH = {"create", "edit", "validate", "--out", "--config", "save", "--watch"}
 """Want a file, or have no end."""
 
 

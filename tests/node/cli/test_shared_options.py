@@ -13,7 +13,10 @@ from stationkeep.node.cli import following, shared_options
 from tests.node.cli.canned import ACTION, CLUSTER, CannedNode, Run, listed, rollout
 from tests.node.cli.every_command import Command, every_command
 
-ORDERS = [command for command in every_command() if "key" in command.parameters]
+ORDERS = [
+    command for command in every_command()
+    if "key" in command.parameters and command.words[-1] != "edit"  # wants a terminal
+]  # fmt: skip
 READS_ = [command for command in every_command() if "watching" in command.parameters]
 
 
