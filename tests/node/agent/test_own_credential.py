@@ -233,6 +233,7 @@ def test_a_token_that_was_revoked_costs_no_secret_however_many_connections_showe
         (TOKEN.text, 0o600, "a device's own credential is skd_"),
         ("x" * 2_000, 0o600, "has more than 1,024 bytes"),
     ],
+    ids=["of another", "open to others", "empty", "a token", "long"],
 )
 def test_a_file_that_is_not_its_own_is_refused(
     file: Path, content: str, mode: int, why: str

@@ -186,11 +186,19 @@ async def test_a_node_that_asks_nobody_has_no_use_for_credentials() -> None:
     assert doorstep.fleet.credential("phone-1").standing is Standing.NONE
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["skd_", "skd_phone-1", "skd_phone-1.", f"skd_.{SECRET.secret}", f"{SECRET.text}a",
-     f"skd_*.{SECRET.secret}", f"skd_{'x' * 129}.{SECRET.secret}", f"{SECRET.text[:-1]}0"],
-)  # fmt: skip
+MALFORMED = {
+    "no id": "skd_",
+    "no secret": "skd_phone-1",
+    "an empty secret": "skd_phone-1.",
+    "an empty id": f"skd_.{SECRET.secret}",
+    "long": f"{SECRET.text}a",
+    "no name": f"skd_*.{SECRET.secret}",
+    "a long name": f"skd_{'x' * 129}.{SECRET.secret}",
+    "another alphabet": f"{SECRET.text[:-1]}0",
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
 async def test_what_is_no_credential_is_malformed(port: int, text: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with device(port, additional_headers=bearing(text)):
