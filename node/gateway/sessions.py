@@ -86,8 +86,9 @@ class Sessions:
         self._sockets: dict[AgentSocket, Conversation] = {}
         self._callers: dict[AgentSocket, Caller] = {}
         """Of connections that a token or a credential has opened."""
-        self._ended_before = (0, 0)
-        """How many credentials and certificates had ended when connections were last looked at."""
+        self._ended_before: tuple[object, ...] = ()
+        """Which credentials, certificates and CAs had ended when connections were last looked at,
+        or how many."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._spread_at = float("-inf")
         self._draining = False
@@ -185,7 +186,7 @@ class Sessions:
         """Closes what was opened by something that is good no more. Thousands may share a token;
         what is each device's own is looked at only when some of that has ended."""
         state = self._replica.state
-        ended_now = state.fleet.credentials_ended, len(state.revoked)
+        ended_now = state.fleet.credentials_ended, len(state.revoked), tuple(state.dropped)
         looks, self._ended_before = ended_now != self._ended_before, ended_now
         proofs = {c.proof: c for c in self._callers.values() if looks or c.token}
         ended = {proof for proof, caller in proofs.items() if not caller.good()}

@@ -99,7 +99,8 @@ class Caller(NamedTuple):
 class Admission:
     """The rule of one node, for requests and WebSockets. `local`: a token that is this node's own.
     `rescues`: paths of orders that end trouble, which are taken however often they come. `fleet`:
-    the devices, with the credentials of their own; `revoked`: serial numbers of certificates.
+    the devices, with the credentials of their own; `revoked`: serial numbers of certificates;
+    `dropped`: pins of CAs that are trusted no more.
     `known`: called with the address of a connection when somebody of the ladder comes in by it.
     `used`: with a token and an address, when somebody comes in who is no device; `guessed`: with an
     address from which too many fail. `outcomes`: how many came in, or why not."""
@@ -116,6 +117,7 @@ class Admission:
         rescues: Iterable[str] = (),
         fleet: Callable[[], Fleet] = Fleet,
         revoked: Callable[[], Container[str]] = tuple,
+        dropped: Callable[[], Container[str]] = tuple,
         known: Callable[[str], None] = lambda _: None,
         used: Callable[[str, str], None] = lambda *_: None,
         guessed: Callable[[str], None] = lambda _: None,
@@ -124,7 +126,8 @@ class Admission:
     ) -> None:
         self.required = required
         self._tokens, self._local, self._node = tokens, local, node
-        self._fleet, self._revoked, self._known = fleet, revoked, known
+        self._fleet, self._known = fleet, known
+        self._revoked, self._dropped = revoked, dropped
         self._used, self._guessed = used, guessed
         self._wall, self._clock, self._probes = wall, clock, frozenset(probes)
         self._failures, self._rates = Failures(), Rates(clock)
@@ -195,13 +198,17 @@ class Admission:
         identity = shown.identity
         if identity is None or identity.kind != "device":
             return None
-        if shown.serial in self._revoked():
+        if self._is_void(shown):
             self.outcomes["revoked"] += 1
-            raise unauthenticated("revoked", f"the certificate of {identity} is revoked")
+            why = f"the certificate of {identity} is revoked, or its CA was replaced"
+            raise unauthenticated("revoked", why)
         return Caller(
             Access.DEVICE, address, f"{identity}, certificate {shown.serial}", identity.name,
-            good=lambda: shown.serial not in self._revoked(),
+            good=lambda: not self._is_void(shown),
         )  # fmt: skip
+
+    def _is_void(self, shown: Facts) -> bool:
+        return shown.serial in self._revoked() or shown.issuer in self._dropped()
 
     def _bearer(self, given: Sequence[bytes], address: str) -> Caller:
         """Who has the token, or the credential, that is shown."""

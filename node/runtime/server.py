@@ -64,6 +64,7 @@ class Server(uvicorn.Server):
             rescues=(*roles.RESCUES, rings.RELEASE_BRAKE),
             fleet=lambda: replica.state.fleet,
             revoked=lambda: replica.state.revoked,
+            dropped=lambda: replica.state.dropped,
             known=self.acceptor.know if self.acceptor is not None else lambda _: None,
             used=service.loop.witness.used,
             guessed=service.loop.witness.guessed,

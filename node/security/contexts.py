@@ -21,7 +21,7 @@ from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.foreign_devices import ForeignDevices, IdFrom
 from stationkeep.node.security.handshake import ALPN, OUTCOMES, context, judge
-from stationkeep.node.security.identity import Door, Identity, date
+from stationkeep.node.security.identity import Door, Facts, Identity, date
 
 T = TypeVar("T")
 RAFT, HTTP = "raft", "http"
@@ -93,21 +93,34 @@ class Credentials:
         """The CAs' certificates in PEM."""
         self._revoked = revoked
         self._clients: dict[str, ssl.SSLContext] = {}
+        self._foreign: ForeignDevices | None = None
         self.server = self._of_member(True, Door.ACCEPTED, members)
         """For whoever dials this node."""
         self.http = self._of_http(files, id_from)
         """For the HTTP port, where devices may show a certificate."""
 
     def _of_http(self, files: Files, id_from: IdFrom) -> ssl.SSLContext:
-        trusted, read = self.trusted, None
+        trusted = self.trusted
         if files.device_ca is not None:
             foreign = of_file(files.device_ca, made.certificates_in)
             trusted += made.public_pem(foreign).decode()
-            read = ForeignDevices(foreign, self.bundle, self.uid, id_from).read
+            self._foreign = ForeignDevices(foreign, self.uid, id_from)
         shown = judge(self.uid, Door.CALLER, None, self._revoked)
-        found = context(True, trusted, shown, "http/1.1", optional=True, read=read)
+        found = context(True, trusted, shown, "http/1.1", optional=True, read=self._read_shown)
         load_pair(found, self.http_pair)
         return found
+
+    def _read_shown(self, shown: bytes, facts: Facts) -> Facts:
+        """The facts of a certificate in DER that chains to a CA of the cluster, or to a foreign
+        one, whose word counts for devices alone."""
+        try:
+            leaf = x509.load_der_x509_certificate(shown)
+        except ValueError:  # what cannot be read says nothing
+            return Facts((), 0.0, 0.0)
+        for pin, ca in zip(self.pins, self.bundle, strict=True):
+            if made.chains(leaf, (), [ca]):
+                return facts._replace(issuer=pin)
+        return Facts((), 0.0, 0.0) if self._foreign is None else self._foreign.read(leaf, facts)
 
     def client(self, peer: str) -> ssl.SSLContext:
         """For dialling this member, and nobody else."""

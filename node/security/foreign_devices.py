@@ -25,19 +25,15 @@ class IdFrom(enum.StrEnum):
 
 
 class ForeignDevices(NamedTuple):
-    """`bundle`: the foreign CA; `own`: that of the cluster, whose uid is `uid`."""
+    """`bundle`: the foreign CA; `uid`: of the cluster."""
 
     bundle: Sequence[x509.Certificate]
-    own: Sequence[x509.Certificate]
     uid: str
     id_from: IdFrom
 
-    def read(self, shown: bytes, facts: Facts) -> Facts:
-        """The facts of a certificate in DER that chains to one of the two: those of ours as they
-        are, others with the identity of the device that they are of, if of any."""
-        leaf = x509.load_der_x509_certificate(shown)
-        if made.chains(leaf, (), self.own):
-            return facts
+    def read(self, leaf: x509.Certificate, facts: Facts) -> Facts:
+        """The facts of a certificate of this CA, with the identity of the device that it is of, if
+        of any."""
         device = self._device(leaf)
         return facts._replace(
             uris=() if device is None else (Identity(self.uid, "device", device).uri,)

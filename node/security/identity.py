@@ -64,13 +64,15 @@ def parse(uri: str) -> Identity | None:
 class Facts(NamedTuple):
     """What is read from a certificate. Dates in seconds since 1970, `serial` in hexadecimal.
     `trusted`: whether it chains to a CA that we trust; TLS never gets as far as asking for facts of
-    one that does not."""
+    one that does not. `issuer`: the pin of the CA of the cluster that issued it, where that was
+    asked; "" for another one."""
 
     uris: tuple[str, ...]
     not_before: float
     not_after: float
     trusted: bool = True
     serial: str = ""
+    issuer: str = ""
 
     @property
     def identity(self) -> Identity | None:

@@ -344,8 +344,9 @@ def test_what_came_of_all_who_asked_is_counted() -> None:
 TASK = "/v1/devices/phone-1/task"
 
 
-def certificate(uri: str = "device/phone-1", serial: str = "ab12") -> Facts:
-    return Facts((f"spiffe://sk-0123456789abcdef/{uri}",), 0.0, 2.0**40, serial=serial)
+def certificate(uri: str = "device/phone-1", serial: str = "ab12", issuer: str = "") -> Facts:
+    uris = (f"spiffe://sk-0123456789abcdef/{uri}",)
+    return Facts(uris, 0.0, 2.0**40, serial=serial, issuer=issuer)
 
 
 def test_a_device_s_certificate_speaks_for_it_alone_until_it_is_revoked() -> None:
@@ -358,6 +359,18 @@ def test_a_device_s_certificate_speaks_for_it_alone_until_it_is_revoked() -> Non
     assert not caller.good()
     assert door.refused(path=TASK, certificate=certificate()) == (401, "revoked")
     assert door.ask(TASK, certificate=certificate(serial="ab13")).good()
+
+
+def test_a_device_s_certificate_ends_with_the_ca_that_issued_it() -> None:
+    dropped: set[str] = set()
+    door = Door(dropped=lambda: dropped)
+    issuers = {pin: certificate(issuer=pin) for pin in ("sha256:1", "sha256:2", "")}
+    callers = {pin: door.ask(TASK, certificate=shown) for pin, shown in issuers.items()}
+    dropped.add("sha256:1")
+    assert {pin: caller.good() for pin, caller in callers.items()} == {
+        "sha256:1": False, "sha256:2": True, "": True,
+    }  # fmt: skip
+    assert door.refused(path=TASK, certificate=issuers["sha256:1"]) == (401, "revoked")
 
 
 @pytest.mark.parametrize("uri", ["client/admin/ann", "node/phone-1", "", "device/"])
