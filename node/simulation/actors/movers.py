@@ -31,7 +31,7 @@ class Movers:
         self._where: dict[str, Whereabouts] = {}
         """What each process knows; empty before the first move."""
         self._lists: dict[str, dict[str, str]] = {}
-        """Of each process, the members' addresses in its state when it looked last."""
+        """Of each process, the addresses of those whom it wanted to reach when it looked last."""
         self._used: list[tuple[str, MemberSpec]] = []
         """Addresses that are free, and whose they were."""
         self._moves = 0
@@ -87,11 +87,14 @@ class Movers:
         state = member.replica.state
         if not state.founded:
             return
-        listed = {each.id: each.raft for each in state.members.values()}
+        where = self._of(member.name)
+        known = where.peers
+        listed = {name: known[name] for name in member.raft.links if name in known}
+        listed |= {each.id: each.raft for each in state.members.values()}
         if listed == self._lists.get(member.name):
             return
         self._lists[member.name] = listed
-        changes = self._of(member.name).replace(listed, member.raft.applied_index)
+        changes = where.replace(listed, member.raft.applied_index)
         for peer in changes.gone:
             if peer in self._members:
                 self._links.cut(member.name, peer)
