@@ -25,11 +25,10 @@ Tree = Mapping[str, Union[Callback, "Tree"]]
 
 class Asked(NamedTuple):
     """A name is wanted of one of these kinds (`Parameter.stands_for`), by a command line that has
-    these options, and these arguments so far."""
+    these options so far."""
 
     kinds: tuple[str, ...]
     options: Mapping[str, str]
-    arguments: tuple[str, ...] = ()
 
 
 Lookup = Callable[[Asked], Iterable[str]]
@@ -71,7 +70,7 @@ class _Place:
         self._here: Tree | Callback = tree
         self._known = list(parameters(root))
         self._options: dict[str, str] = {}
-        self._arguments: list[str] = []
+        self._arguments = 0
         self._open: Parameter | None = None
         """The option whose value comes next."""
         self._plain = False
@@ -88,7 +87,7 @@ class _Place:
         elif isinstance(self._here, Mapping):
             return self._enter(word)
         else:
-            self._arguments.append(word)
+            self._arguments += 1
         return True
 
     def _read_option(self, word: str) -> None:
@@ -136,9 +135,8 @@ class _Place:
 
     def _argument(self) -> Parameter | None:
         open_ = [one for one in self._known if not one.options]
-        past = len(self._arguments)
-        if past < len(open_):
-            return open_[past]
+        if self._arguments < len(open_):
+            return open_[self._arguments]
         return open_[-1] if open_ and open_[-1].repeated else None
 
     def _values(self, one: Parameter, lookup: Lookup) -> Iterable[str]:
@@ -146,4 +144,4 @@ class _Place:
             return [str(member.value) for member in one.kind]
         if issubclass(one.kind, Path):
             return [FILES]
-        return plain(lookup(Asked(one.stands_for, self._options, tuple(self._arguments))))
+        return plain(lookup(Asked(one.stands_for, self._options)))

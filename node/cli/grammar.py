@@ -10,10 +10,9 @@ from typer.models import ArgumentInfo, OptionInfo
 Callback = Callable[..., None]
 
 METAVARS = {
-    "actions": "ACTION",
     "address": "URL",
     "alarm": "ALARM",
-    "assignments": "NAME=VALUE",
+    "assignments": "SETTING=VALUE",
     "ca": "FILE",
     "config": "FILE",
     "context": "CONTEXT",

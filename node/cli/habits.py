@@ -42,7 +42,7 @@ HABITS = {
     "ps": "nodes list",
     "query": "status",
     "reinit": "node rejoin --config FILE",
-    "reload": "config set NAME=VALUE",
+    "reload": "config set SETTING=VALUE",
     "remove": "nodes leave NODE",
     "restart": "start NODE",
     "rollback": "rollout rollback ROLLOUT",

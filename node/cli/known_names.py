@@ -64,7 +64,7 @@ def _names(kind: str, asked: Asked) -> Iterable[str]:
         path, name = LISTS[kind]
         answer = _answer(path, asked)
         return [str(name(item)) for item in answer["items"]]
-    if kind == "NAME=VALUE" and not asked.options.keys() & {"parameter", "changes"}:
+    if kind == "SETTING=VALUE":
         return [f"{name}=" for name in _answer("/v1/config", asked)["settings"]]
     if kind == "SETTING":
         return list(_answer("/v1/config", asked)["settings"])

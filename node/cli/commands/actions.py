@@ -30,7 +30,7 @@ def actions_list(
 
 
 def actions_run(
-    name: Annotated[str, typer.Argument(help="Name of the action: a hook in the nodes' files.")],
+    name: Annotated[str, typer.Argument(metavar="ACTION", help="A hook in the nodes' files.")],
     *,
     target: Annotated[
         list[str] | None,

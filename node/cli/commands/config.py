@@ -53,7 +53,7 @@ def config_edit(
     """Opens the settings in your editor (VISUAL, EDITOR), shows what you changed, and changes it on
     all nodes at once."""
     if not at_a_terminal():
-        raise UsageError("there is no terminal to edit in; stationkeep config set NAME=VALUE")
+        raise UsageError("there is no terminal to edit in; stationkeep config set SETTING=VALUE")
     from stationkeep.node.cli.settings_editor import edited  # noqa: PLC0415 - yaml
 
     node = client(url)

@@ -67,7 +67,7 @@ def plan(
     ] = False,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Such as evaluation_interval=10s."),
+        typer.Option("--set", metavar="SETTING=VALUE", help="Such as evaluation_interval=10s."),
     ] = None,
     loss: Annotated[
         str | None,

@@ -98,6 +98,7 @@ def test_words_of_the_command_line(line: str, expected: list[str]) -> None:
         ("stationkeep rollout unfreeze ", "FREEZE"),
         ("stationkeep tokens revoke ", "TOKEN"),
         ("stationkeep alarms ack ", "ALARM"),
+        ("stationkeep actions run ", "ACTION"),
         ("stationkeep nodes uninvite ", "INVITATION"),
         ("stationkeep context use ", "CONTEXT"),
         ("stationkeep --context ", "CONTEXT"),
@@ -109,8 +110,9 @@ def test_names_where_one_is_wanted(line: str, kind: str) -> None:
 
 
 def test_several_settings_are_offered_one_after_another() -> None:
-    names = {"NAME=VALUE": ["soak=", "backup_count="]}
+    names = {"SETTING=VALUE": ["soak=", "backup_count="]}
     assert offered("stationkeep config set soak=5m b", names) == ["backup_count="]
+    assert offered("stationkeep actions run beacon --parameter ", names) == []
 
 
 def test_a_foreign_name_that_a_shell_would_obey_is_not_offered() -> None:

@@ -85,4 +85,4 @@ def test_who_says_no_changes_nothing(editor: Path, canned: CannedNode, stationke
 
 def test_without_a_terminal_there_is_another_way(canned: CannedNode, stationkeep: Run) -> None:
     done = stationkeep("config", "edit")
-    assert (done.exit_code, "config set NAME=VALUE" in done.output) == (2, True)
+    assert (done.exit_code, "config set SETTING=VALUE" in done.output) == (2, True)
