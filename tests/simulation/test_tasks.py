@@ -16,8 +16,9 @@ from stationkeep.cluster.delivery.members import present
 from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.cluster.deployments.book import Book
 from stationkeep.cluster.deployments.deployment import Deployment
-from stationkeep.cluster.deployments.lifecycle import TARGETS, Cause, TaskReason, TaskState
+from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import Roster
+from stationkeep.cluster.deployments.step_table import TARGETS
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.table import Kind
 from stationkeep.cluster.fleet import registration
