@@ -32,6 +32,7 @@ from stationkeep.cluster.state.state import (
     MAX_ROLE_CHANGES,
     MAX_TOKENS,
     MAX_WEBHOOKS,
+    CaPhase,
     ClusterState,
     ProposalOutcome,
     RoleChange,
@@ -190,6 +191,21 @@ def invitations_hold(state: ClusterState) -> str | None:
     return None
 
 
+def rotation_holds(state: ClusterState) -> str | None:
+    """A CA that takes the place of others is none of them, and the others go with the end; what
+    members have reached is said of members."""
+    rotation = state.rotation
+    if rotation is None:
+        return None
+    if rotation.pin in rotation.first:
+        return f"{rotation.pin} takes its own place"
+    if rotation.phase is CaPhase.OVER and rotation.pin in state.dropped:
+        return f"{rotation.pin} issues, and was dropped"
+    if rotation.under_way and not state.members.keys() >= rotation.reached.keys():
+        return f"{sorted(rotation.reached)} have followed"
+    return None
+
+
 def numbers_hold(state: ClusterState) -> str | None:
     """Numbers that only grow still have room to grow (`cluster.numbers`), and nothing has happened
     later than now."""
@@ -233,6 +249,7 @@ INVARIANTS: tuple[Check, ...] = (
     deliveries_follow,
     tokens_hold_no_secret,
     invitations_hold,
+    rotation_holds,
     numbers_hold,
     settings_hold,
 )

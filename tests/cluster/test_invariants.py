@@ -14,6 +14,9 @@ from stationkeep.cluster.state.state import (
     MAX_ROLE_CHANGES,
     Access,
     Alarm,
+    CaPhase,
+    CaRotation,
+    CaStep,
     ClusterState,
     Delivery,
     Invitation,
@@ -128,6 +131,20 @@ def secret_of_an_invitation_kept(state: ClusterState) -> None:
     state.invitations["ab12cd34"] = Invitation("ab12cd34", bytes(16), 1, "", 0, 0, "", 1)
 
 
+def ca_in_its_own_place(state: ClusterState) -> None:
+    state.rotation = CaRotation("sha256:2", "PEM", ("sha256:2",))
+
+
+def ca_that_was_dropped(state: ClusterState) -> None:
+    state.rotation = CaRotation("sha256:2", "PEM", ("sha256:1",), CaPhase.OVER)
+    state.dropped["sha256:2"] = 0
+
+
+def word_of_a_stranger(state: ClusterState) -> None:
+    reached = {"stranger": CaStep.SHOWS}
+    state.rotation = CaRotation("sha256:2", "PEM", ("sha256:1",), reached=reached)
+
+
 def end_of_time(state: ClusterState) -> None:
     state.time = 2**53 - 1
 
@@ -167,6 +184,9 @@ def impossible_settings(state: ClusterState) -> None:
         (secret_kept, "tokens_hold_no_secret"),
         (one_too_many_came, "invitations_hold"),
         (secret_of_an_invitation_kept, "invitations_hold"),
+        (ca_in_its_own_place, "rotation_holds"),
+        (ca_that_was_dropped, "rotation_holds"),
+        (word_of_a_stranger, "rotation_holds"),
         (end_of_time, "numbers_hold"),
         (boot_without_a_next_one, "numbers_hold"),
         (heard_tomorrow, "numbers_hold"),
@@ -181,7 +201,7 @@ def test_each_finds_what_it_is_there_for(spoil: Callable[[ClusterState], None], 
 
 
 def test_every_invariant_is_tried_above_and_says_what_it_holds() -> None:
-    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 14
+    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 15
     assert all(check.__doc__ for check in INVARIANTS)
 
 

@@ -59,6 +59,12 @@ class Machines(Cluster):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def leave_stolen(self, name: str, by: str) -> None:
+        with httpx.Client(verify=trust.of_file(str(self.trusted(by)))) as http:
+            asked = f"{self.url(by)}/v1/nodes/{name}"
+            answer = http.delete(asked, params={"compromised": True}, timeout=30)
+        assert answer.status_code == 200, answer.text
+
     def seen(self, name: str, path: str) -> dict:
         with httpx.Client(verify=trust.of_file(str(self.trusted(name)))) as http:
             return dict(http.get(self.url(name) + path, timeout=10).json())
@@ -156,10 +162,19 @@ def test_a_whole_rotation_waits_for_who_is_down_and_loses_no_write_and_no_leader
     late(machines, leader, files(tmp_path / "late", one, authority("solo")).certificate)
     assert machines.refused(leader) == 1
     assert secrets(machines) == []
+    gone = next(n for n in (sleepy, one) if n != (view["primary"] or {}).get("id"))
+    machines.leave_stolen(gone, by=leader)
+    machines.wait_until(lambda: gone not in linked(machines, leader))
+    alarms = machines.seen(leader, "/v1/alarms")["items"]
+    assert ("ca_exposed", True) in [(a["name"], gone in a["detail"]) for a in alarms]
 
 
 def state(machines: Machines, by: str) -> dict:
     return machines.seen(by, "/v1/tls/rotation")
+
+
+def linked(machines: Machines, name: str) -> list[str]:
+    return [link["peer"] for link in machines.seen(name, "/v1/links")["links"]]
 
 
 def late(machines: Machines, name: str, certificate: Path) -> None:
