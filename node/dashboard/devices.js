@@ -177,9 +177,10 @@ export class Devices {
     const { items, next, problem, warnings, asking, isFull } = this.pages;
     if (problem) return h("p", { class: "problem", role: "alert" }, problem);
     if (items === null) return h("p", { class: "quiet" }, "Asking …");
-    if (!items.length) return [h("p", { class: "quiet" }, next === null ? "No device is like that." : "None was found so far."), warnings.map((line) => h("p", { class: "quiet" }, line))];
     return [
-      this.table(items),
+      items.length > 0 && this.table(items),
+      !items.length && h("p", { class: "quiet" }, next === null ? "No device is like that." : "None was found so far."),
+      warnings.map((line) => h("p", { class: "quiet" }, line)),
       next !== null && (isFull ? h("p", { class: "quiet" }, "There is more: search for less, or save it as a file.")
         : h("button", { type: "button", disabled: asking, onclick: () => this.pages.more() }, asking ? "Asking …" : "More devices")),
     ];

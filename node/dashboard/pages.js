@@ -3,7 +3,7 @@
 
 import { Problem, Unreachable } from "./link.js";
 
-export const PATIENCE_MS = 6_000; // of a question that may look at a million rows
+const PATIENCE_MS = 6_000; // of a question that may look at a million rows
 const PAGE = 50;
 const MOST = 500; // items on the page
 const MOST_EMPTY = 40; // pages in a row on which nothing was found
@@ -19,14 +19,14 @@ export class Pages {
   /** Lists what a path answers, which has a query; what it listed before is forgotten. */
   show(path) {
     if (path === this.path) return this.refresh();
-    Object.assign(this, { path, items: null, next: null, warnings: [], problem: "", asking: false, askedAt: 0 });
+    Object.assign(this, { path, items: null, next: null, warnings: [], problem: "", waiting: false, asking: false, askedAt: 0 });
     this.ask(null);
   }
 
   /** Asks anew after some seconds, as long as what is shown is one page. */
   refresh() {
     const old = performance.now() - this.askedAt > FRESH_MS;
-    if (old && !this.asking && this.items !== null && this.items.length <= PAGE) this.ask(null);
+    if (old && !this.waiting && this.items !== null && this.items.length <= PAGE) this.ask(null);
   }
 
   /** As `refresh`, but at once and whatever is shown: it has changed. */
@@ -42,9 +42,10 @@ export class Pages {
     return this.items !== null && this.items.length >= MOST;
   }
 
+  /** `asking`: whether somebody waits for it; what is asked anew by itself nobody notices. */
   async ask(cursor) {
     const question = {};
-    Object.assign(this, { question, asking: true, askedAt: performance.now() });
+    Object.assign(this, { question, waiting: true, asking: cursor !== null, askedAt: performance.now() });
     this.onChange();
     try {
       const page = await pageFrom(this.link, `${this.path}&limit=${PAGE}`, cursor, () => this.question === question);
@@ -60,7 +61,7 @@ export class Pages {
       if (!(error instanceof Problem)) throw error;
       Object.assign(this, { items: this.items ?? [], problem: error.message });
     }
-    this.asking = false;
+    this.waiting = this.asking = false;
     this.onChange();
   }
 }
@@ -76,13 +77,13 @@ async function pageFrom(link, path, cursor, wanted) {
   return page;
 }
 
-/** Everything that a path lists, at most so many; `onStep(count)` may say to go no further (false). */
-export async function all(link, path, most, onStep = () => true) {
-  let items = [], next = null;
+/** Everything that a path lists, at most so many; whether that is all of it. */
+export async function all(link, path, most) {
+  let items = [], next = null, found;
   do {
-    const page = await pageFrom(link, `${path}&limit=1000`, next, () => true);
-    items = [...items, ...page.items];
-    next = page.next;
-  } while (next !== null && items.length < most && onStep(items.length) !== false);
+    found = await pageFrom(link, `${path}&limit=1000`, next, () => true);
+    items = items.concat(found.items);
+    next = found.next;
+  } while (next !== null && found.items.length && items.length < most);
   return { items: items.slice(0, most), whole: next === null && items.length <= most };
 }

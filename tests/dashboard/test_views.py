@@ -8,6 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from stationkeep.cluster.commands import AssignRing
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.node.guide.pages import find
 from tests.dashboard.axe import serious_violations
 from tests.dashboard.conftest import Served
 from tests.node.api.fake import FakeNode
@@ -75,6 +76,23 @@ def test_a_place_that_is_none_is_said_to_be_that_and_breaks_nothing(
         page.keyboard.press("Escape")
     page.get_by_role("link", name="Overview").click()
     expect(page.locator("#headline h1")).to_contain_text("is PRIMARY")
+
+
+def test_the_addresses_that_the_guide_has_lead_where_it_says(page: Page, served: Served) -> None:
+    served.do(_fleet)
+    addresses = re.findall(r"^\| `/(#/[^`]*)` \| (.*) \|$", find("start").text, re.MULTILINE)
+    shown = {
+        "the overview": "#headline h1",
+        "devices": "[data-device=pixel-ill-0]",
+        "decisions": "#view .quiet, #view .entry",
+        "roles": "[data-lane=sat-001]",
+        "one node": "#detail .why",
+    }
+    assert len(addresses) == len(shown)
+    for address, says in addresses:
+        (what,) = (found for begin, found in shown.items() if says.startswith(begin))
+        page.goto(served.url + address)
+        expect(page.locator(what).first).to_be_visible()
 
 
 def test_devices_are_searched_put_in_order_and_kept_as_a_file(
