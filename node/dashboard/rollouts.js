@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { choicesOf, heldBy, WAITS } from "./orders.js";
 import { gateRow, stateOf, track } from "./stages.js";
 import { currentStages, isOver, nextOf, reasonOf } from "./standing.js";
-import { ago, number, span } from "./words.js";
+import { ago, dateOf, number, span } from "./words.js";
 
 const WAYS_BACK = [
   ["back", "✓", "healthy", "back on what they ran before"], ["pending", "…", "busy", "still to go back"],
@@ -27,7 +27,7 @@ function row(one, elapsed_s, show, actions) {
   return h("li", { class: `rollout ${one.state}`, key: one.rollout, "data-rollout": one.rollout },
     h("h3", null, h("button", { type: "button", class: "plain cover", onclick: () => show(one.rollout) }, one.rollout), " ",
       h("span", { class: "quiet" }, whatOf(one))),
-    h("p", { class: "count" }, stateOf(one.state), isHeld(one) && h("span", { class: "state warn" }, ", held"), h("span", { class: "quiet" }, ` ${ago((one.since_s + elapsed_s) * 1_000)}`)),
+    h("p", { class: "count" }, stateOf(one.state), isHeld(one) && h("span", { class: "state warn" }, ", held"), h("span", { class: "quiet", title: dateOf(Date.now() - (one.since_s + elapsed_s) * 1_000) }, ` ${ago((one.since_s + elapsed_s) * 1_000)}`)),
     standing(one, elapsed_s),
     track(one.stages),
     currentStages(one).map(gateRow),
@@ -86,6 +86,6 @@ export function freezeRows(freezes, rollouts, elapsed_s, actions) {
 export function blockedRows(artifacts, actions) {
   return artifacts.map((one) => h("li", { key: `${one.component} ${one.version} ${one.sha256}`, "data-blocked": one.version },
     h("p", null, h("b", { "aria-hidden": "true" }, "⊘ "), h("strong", null, `${one.component} ${one.version} is blocked`), `: gate ${one.blocked.gate} was proven broken in stage ${one.blocked.stage} of ${one.blocked.rollout}`,
-      h("span", { class: "quiet" }, ` ${ago(one.blocked.age_s * 1_000)}`)),
+      h("span", { class: "quiet", title: dateOf(Date.now() - one.blocked.age_s * 1_000) }, ` ${ago(one.blocked.age_s * 1_000)}`)),
     actions.button("Unblock …", () => actions.unblock(one))));
 }

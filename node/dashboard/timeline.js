@@ -77,9 +77,9 @@ export class Timeline {
     if (decisions.length === 1) return this.entry(newest);
     const key = `with ${decisions.at(-1).id}`;
     return h("li", { key, class: "several" },
+      h("div", { class: "entry of-rings" }, this.parts(newest)),
       h("details", { ontoggle: ({ target }) => this.turn(key, target.open) },
-        h("summary", { class: "entry of-rings" }, this.parts(newest),
-          h("span", { class: "quiet more" }, `and ${number(decisions.length - 1)} more about devices since ${whenOf(decisions.at(-1).wall_ms)}`)),
+        h("summary", { class: "quiet" }, `and ${number(decisions.length - 1)} more about devices since ${whenOf(decisions.at(-1).wall_ms)}`),
         this.unfolded.has(key) && h("ol", null, decisions.slice(1).map((one) => this.entry(one)))));
   }
 

@@ -197,6 +197,7 @@ def test_why_last_nights_failover_happened_is_found_under_a_thousand_pins(
     expect(several).to_contain_text("and 49 more about devices since")
     page.get_by_role("button", name="Show earlier").click()
     expect(several).to_contain_text("and 99 more")
+    assert serious_violations(page) == []
     several.locator("summary").click()
     expect(several.locator("li").first).to_be_visible()
     page.get_by_label("Each on its own").check()
