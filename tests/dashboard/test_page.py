@@ -144,7 +144,7 @@ def test_a_ring_lists_its_devices_and_a_device_says_why_it_is_there(
     page.get_by_role("link", name="Overview").click()
     page.get_by_label("Id of a device").fill("nobody")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("no such device: nobody")
+    expect(page.get_by_role("alert")).to_have_text("no such device: 'nobody'")
 
 
 def test_an_order_is_confirmed_carried_out_and_remembered(page: Page, served: Served) -> None:
