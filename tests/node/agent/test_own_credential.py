@@ -210,6 +210,24 @@ def test_what_cannot_be_kept_is_not_used(file: Path, monkeypatch: pytest.MonkeyP
         own(file.with_name("other"))
 
 
+@pytest.mark.parametrize("had", [True, False])
+def test_whose_token_of_many_is_replaced_by_one_that_enrols_enrols(
+    file: Path, tmp_path: Path, had: bool
+) -> None:
+    """Nobody starts 500 agents anew for that. What one has already is not thrown away."""
+    secret = own(file)._own if had else None
+    shared, token = draw_token(), tmp_path / "token"
+    token.write_text(shared.text)
+    shown = own(file, token=None, token_file=token)
+    assert (shown.token, shown.sha256_for(shared.text)) == (shared.text, None)
+    token.write_text(TOKEN.text)
+    assert shown.renewed(shared.text)
+    assert shown.token == TOKEN.text
+    mine = parse(kept(file)[0])
+    assert shown.sha256_for(TOKEN.text) == mine.hash.hex()
+    assert secret in (None, mine)
+
+
 def test_a_token_that_was_revoked_costs_no_secret_however_many_connections_showed_it(
     file: Path,
 ) -> None:
