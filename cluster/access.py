@@ -93,6 +93,15 @@ def revoke_token(step: Step, command: RevokeToken) -> dict[str, object]:
     return {"token": token.id, "name": token.name}
 
 
+def revoked_on_the_way(step: Step) -> str:
+    """What is wrong with an order that a node took which did not know yet that the token had been
+    revoked; "" for nothing."""
+    token = step.state.tokens.get(step.actor.partition("#")[2])
+    if token is None or token.revoked_at is None:
+        return ""
+    return f"the token {step.actor} has been revoked"
+
+
 def note_access(step: Step, command: NoteAccess) -> dict[str, object]:
     """Keeps from where a token was used, and tells of each address that is new. What has used up
     its addresses within a day moves about, and of that nothing more is told."""
@@ -225,10 +234,20 @@ def _make_room(step: Step) -> None:
     tokens = step.state.tokens
     if len(tokens) < MAX_TOKENS:
         return
-    ended = next((t.id for t in tokens.values() if not t.good(step.wall)), None)
-    if ended is None:
+    needed = _of_approvals(step)
+    ended = (t.id for t in tokens.values() if not t.good(step.wall) and t.id not in needed)
+    if (oldest := next(ended, None)) is None:
         raise Refused(Reason.LIMIT, f"token: {MAX_TOKENS} are good: revoke one")
-    del tokens[ended]
+    del tokens[oldest]
+
+
+def _of_approvals(step: Step) -> set[str]:
+    """Tokens of those who planned and approved rollouts: by these it is known who is whom."""
+    rollouts = step.state.rollouts.known.values()
+    actors = (
+        actor for one in rollouts for actor in (one.author, *(a.actor for a in one.approvals))
+    )
+    return {actor.partition("#")[2] for actor in actors}
 
 
 def _decide(

@@ -217,6 +217,8 @@ def _attempt(step: Step, command: AnyCommand) -> Done | Rejected:
     lacking = upgrades.refusal(step.state, command, step.now)
     if lacking is not None:
         return Rejected(Reason.LEVEL, lacking)
+    if ended := access.revoked_on_the_way(step):
+        return Rejected(Reason.REVOKED, ended)
     try:
         done = Done(_dispatch(step, command))
         keep_time(step)

@@ -74,6 +74,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_ROLLOUT = "unknown_rollout"
     UNKNOWN_FREEZE = "unknown_freeze"
     UNKNOWN_TOKEN = "unknown_token"  # noqa: S105 - a word
+    REVOKED = "revoked"  # who ordered it may do so no more
     UNKNOWN_INVITATION = "unknown_invitation"
     OVERLAPS = "overlaps"  # another rollout does the same to the same devices
     ARTIFACT_BLOCKED = "artifact_blocked"  # a gate was proven broken with it

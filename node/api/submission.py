@@ -19,6 +19,7 @@ from stationkeep.node.api.actor import HEADER as ACTOR
 from stationkeep.node.api.actor import Asker, Asking
 from stationkeep.node.api.consistency import Serving, patience, undecided
 from stationkeep.node.api.openapi import JSON
+from stationkeep.node.http.access import unauthenticated
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.patterns import PRINTABLE
 from stationkeep.node.http.problems import Kind, Problem, invalid
@@ -132,6 +133,7 @@ _KINDS = {
     Reason.UNKNOWN_FREEZE: Kind.NOT_FOUND,
     Reason.UNKNOWN_TOKEN: Kind.NOT_FOUND,
     Reason.UNKNOWN_INVITATION: Kind.NOT_FOUND,
+    Reason.REVOKED: Kind.UNAUTHENTICATED,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
     Reason.QUOTA: Kind.BUSY,
@@ -142,6 +144,8 @@ def _refused(rejected: Rejected, key: str) -> Problem:
     """A rule of the state machine said no; the same on every repetition of the key."""
     kind = next((k for r, k in _KINDS.items() if r.value == rejected.reason), Kind.REFUSED)
     detail = rejected.detail or f"refused by the rule {rejected.reason}"
+    if kind is Kind.UNAUTHENTICATED:
+        return unauthenticated(rejected.reason, detail)
     headers = {"Retry-After": RETRY_AFTER} if kind is Kind.BUSY else {}
     return Problem(kind, detail, rule=rejected.reason, operation=key, headers=headers)
 

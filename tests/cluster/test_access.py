@@ -236,6 +236,19 @@ def test_tokens_that_have_ended_make_room_and_good_ones_do_not() -> None:
     assert len(driver.state.tokens) == MAX_TOKENS
 
 
+def test_what_a_revoked_token_has_ordered_at_a_node_that_lagged_is_not_carried_out() -> None:
+    """Whoever stole it would have made another one just in time."""
+    driver = settled()
+    order(driver, create(role="admin"))
+    thief = "ci#aaaaaaaa"
+    order(driver, create("bbbbbbbb"), thief)
+    order(driver, RevokeToken("aaaaaaaa"))
+    before = driver.state.tokens
+    reason, detail = driver.refused(create("cccccccc"), key="late", actor=thief)
+    assert (reason, detail) == ("revoked", "the token ci#aaaaaaaa has been revoked")
+    assert driver.state.tokens == before
+
+
 def test_the_history_says_who_made_which_token_and_ended_it() -> None:
     driver = settled()
     order(driver, create())
