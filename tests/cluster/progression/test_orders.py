@@ -16,6 +16,7 @@ from stationkeep.cluster.commands import (
     PromoteRollout,
     ResumeRollout,
     RetryTasks,
+    RevokeToken,
     RollBackRollout,
     StartRollout,
     UnblockArtifact,
@@ -29,6 +30,7 @@ from stationkeep.cluster.rollouts import book as module
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.lifecycle import DRAFT_KEPT, PAUSE_WAITED
 from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan, Variant
+from stationkeep.cluster.state.state import MAX_TOKENS
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
 DAY = 24 * 3_600_000
@@ -229,6 +231,21 @@ def test_whoever_makes_the_tokens_of_others_is_no_second_person_by_them(
     assert refused(driver, approve, tokened(driver, "dandanda", "dan", ines))[0] == "duplicate"
     driver.approve(olaf)
     assert driver.rollout().state == "running"
+
+
+def test_a_token_that_made_room_does_not_make_two_people_of_one(driver: RolloutDriver) -> None:
+    """Who makes a thousand tokens could have another one of theirs forgotten, and be asked anew."""
+    ann = tokened(driver, "annannan", "ann", "local-admin@sat-001")
+    bob = tokened(driver, "bobbobbo", "bob", ann)
+    driver.order(CreateRollout(NAME, APPROVED), bob)
+    driver.order(StartRollout(NAME), bob)
+    driver.order(RevokeToken("bobbobbo"), ann)
+    for number in range(MAX_TOKENS):
+        tokened(driver, id_ := f"t{number:07d}", "t", ann)
+        driver.order(RevokeToken(id_), ann)
+    assert len(driver.state.tokens) == MAX_TOKENS
+    approve = ApproveRollout(NAME, digest=driver.rollout().digest)
+    assert refused(driver, approve, ann)[0] == "self_approval"
 
 
 def test_a_token_that_somebody_makes_in_the_place_of_their_own_is_theirs(
