@@ -43,7 +43,7 @@ class Load:
 
     def start(self, in_flight: int, seconds: float) -> None:
         self._latencies = []
-        self._begin = time.perf_counter()
+        self._begin, self._spent = time.perf_counter(), time.process_time()
         self._end = self._begin + seconds
         for _ in range(in_flight):
             self._next()
@@ -71,6 +71,8 @@ class Load:
             "per_second": count / elapsed,
             "p50_ms": 1000 * ordered[count // 2],
             "p99_ms": 1000 * ordered[min(count - 1, count * 99 // 100)],
+            # Of the leader and its load; other than a rate it is not slower beside other work.
+            "cpu_us": 1e6 * (time.process_time() - self._spent) / count,
         }
 
 
@@ -408,7 +410,7 @@ def show(result: dict[str, Any]) -> None:
     systems = [system for system in (*SYSTEMS, WITH_TLS) if system in result]
     for count in result[systems[0]]:
         for system in systems:
-            rate, p50, p99 = result[system][count].values()
+            rate, p50, p99, _ = result[system][count].values()
             table.add_row(
                 str(count),
                 system,

@@ -20,7 +20,7 @@ from stationkeep.node.security.handshake import client_options
 from stationkeep.node.system.addresses import split_address
 
 CONNECT_SECONDS = 10.0
-_PING, _ACK = b"\x89\x00", b'"message_type":"ack"'
+_PING, _CLOSE, _ACK = b"\x89\x00", b"\x88", b'"message_type":"ack"'
 
 
 class Crowd:
@@ -46,8 +46,8 @@ class Crowd:
         self.registered: dict[int, tuple[str, int]] = {}
         """Where each device is, by its number, once its registration was acknowledged."""
         self.lost: Counter[str] = Counter()
-        """Connections that ended: `stood` after they had been acknowledged; others by why they came
-        to nothing."""
+        """Connections that ended, by what the node said then, or `broke`; and those that came to
+        nothing, by why."""
         self._connecting = asyncio.Semaphore(at_once)
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._run()), name="crowd")
@@ -90,7 +90,7 @@ class Crowd:
                 finally:
                     device.transport.abort()
                     self.registered.pop(number, None)
-                self.lost["stood" if device.acknowledged else "refused"] += 1
+                self.lost[device.told or "broke" if device.acknowledged else "refused"] += 1
                 failures = 0 if device.acknowledged else failures + 1
             bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 16))
             await asyncio.sleep(draw.uniform(0, bound))
@@ -114,6 +114,8 @@ class Device(asyncio.Protocol):
         self._crowd, self._number = crowd, number
         self._head: bytes | None = b""
         self.acknowledged = False
+        self.told = ""
+        """With the end of the connection."""
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,6 +129,8 @@ class Device(asyncio.Protocol):
         if not self.acknowledged and _ACK in data:
             self.acknowledged = True
             self._crowd.registered[self._number] = self.transport.get_extra_info("peername")[:2]
+        if (end := data.removeprefix(_PING)).startswith(_CLOSE):
+            self.told = end[4:].decode(errors="replace")  # after a head, and a code
         if _PING in data:
             self.transport.write(PONG)
 

@@ -19,13 +19,19 @@ def tls_figures(measured: Json) -> str:
 
 
 def _commits(commit: Json) -> Iterator[str]:
-    for in_flight, f in commit.items():
-        plain, tls = (
-            f"{f[way]['median']:,.0f} ({f[way]['low']:,.0f} … {f[way]['high']:,.0f})"
-            for way in ("plain", "tls")
-        )
-        what = f"commits a second on 3 nodes, {in_flight} in flight"
-        yield f"| {what} | {plain} | {tls} | {f['ratio']:.2f} | 0.85 |"
+    names = {
+        "per_second": ("a second", "0.85"),
+        "cpu_us": ("processor of the leader, µs each", "-"),
+    }
+    for in_flight, figures in commit.items():
+        for figure, (name, aim) in names.items():
+            f = figures[figure]
+            plain, tls = (
+                f"{_short(f[way]['median'])} ({_short(f[way]['low'])} … {_short(f[way]['high'])})"
+                for way in ("plain", "tls")
+            )
+            what = f"commits on 3 nodes, {in_flight} in flight: {name}"
+            yield f"| {what} | {plain} | {tls} | {f['ratio']:.2f} | {aim} |"
 
 
 def _messages(messages: Json) -> Iterator[str]:
@@ -34,8 +40,12 @@ def _messages(messages: Json) -> Iterator[str]:
         for figure, name in names.items():
             f = figures[figure]
             ratio = f"{f['ratio']:.2f} ({f['low']:.2f} … {f['high']:.2f})"
-            values = f"{f['plain']:,.0f} | {f['tls']:,.0f}"
+            values = f"{_short(f['plain'])} | {_short(f['tls'])}"
             yield f"| echo, {load}: {name} | {values} | {ratio} | - |"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number > 20 else f"{number:.1f}"
 
 
 def _costs(f: Json) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import uvloop
 
 from scripts.device_load import READ_SECONDS
@@ -90,4 +91,4 @@ class Writes:
         if answer.split(b" ", 2)[1] == b"200":
             self.done += 1
         else:
-            self.failed[told.decode()] += 1
+            self.failed[msgspec.json.decode(told).get("rule", told.decode())] += 1

@@ -26,6 +26,8 @@ AWAY, JITTER = 0.040, 0.005
 """Seconds, each way."""
 LOST = 0.2
 RENEWED_EVERY = 2.0
+SPREAD = "other nodes have fewer devices"
+"""What a node says to devices that it sends away for that."""
 
 
 def watched(cluster: Cluster, seconds: float) -> Tally:
@@ -85,7 +87,8 @@ def sent_a_fleet(cluster: Cluster, devices: int) -> float:
 class Renewed(NamedTuple):
     """`growth`: megabytes and descriptors by which each node has grown more than it did under the
     same load before, for as long, when nobody renewed anything: writes stay in its log for a while.
-    `lost`: connections of devices that did not last."""
+    `lost`: connections of devices that did not last, but for those that were sent to another node
+    since that has fewer."""
 
     tally: Tally
     renewals: int
@@ -112,7 +115,7 @@ def renewing(cluster: Cluster, seconds: float, rate: float, devices: int) -> Ren
         with cluster.watch() as watch:
             renewals = _renew(cluster, seconds)
         sizes.append(_sizes(cluster))
-        lost = dict(crowd.lost)
+        lost = {why: count for why, count in crowd.lost.items() if why != SPREAD}
     growth = {
         machine.name: (after[0] - 2 * before[0] + first[0], after[1] - 2 * before[1] + first[1])
         for machine, first, before, after in zip(cluster.machines, *sizes, strict=True)
