@@ -12,6 +12,7 @@ import pytest
 
 from stationkeep.node.agent import batches
 from stationkeep.node.chaos import clients
+from stationkeep.node.chaos.access import OPEN
 from stationkeep.node.client import exchange
 from stationkeep.node.security.credentials import Credentials
 
@@ -58,7 +59,7 @@ async def test_the_clients_of_a_storm_ask_nodes_directly() -> None:
     async with node() as address:
         never = threading.Event()
         client = clients.Client(
-            "ann", {"sat-001": address}, Mock(), "1", closing=never, abandon=never
+            "ann", {"sat-001": address}, OPEN, Mock(), "1", closing=never, abandon=never
         )
         answer = await asyncio.to_thread(client._ask, "GET", "/v1/cluster")
         client._http.close()
