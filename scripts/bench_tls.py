@@ -143,11 +143,10 @@ def _crowd(cluster: Cluster, count: int, at: Machine) -> Crowd:
 def _until_registered(crowd: Crowd, began: float) -> float:
     """Seconds until all devices are, at any of the crowd's addresses; those that were connected
     before elsewhere have lost that first."""
-    while not (stands := crowd.at_home()):
+    while not crowd.at_home():
         if time.monotonic() > began + BACK_SECONDS:
             raise RuntimeError(f"{len(crowd.registered)} of {crowd.count}; {crowd.lost}")
         time.sleep(0.05)
-    assert stands
     return time.monotonic() - began
 
 
