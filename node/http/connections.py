@@ -216,11 +216,11 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
-        self._in_head = False
         if len(self.headers) > MAX_HEADERS:
             rule = f"a request has at most {MAX_HEADERS} headers"
             self._turn_away(Problem(Kind.TOO_LARGE, rule))
             raise ValueError(rule)  # so that the parser stops here
+        self._in_head = False
         self._crowd.works(self)
         if self.url.partition(b"?")[0] in self._at_once:
             self._crowd.waits(self)  # behind all who have asked for nothing since
@@ -246,9 +246,20 @@ class Connection(HttpToolsProtocol):
     def _late(self) -> None:
         self._turn_away(Problem(Kind.SLOW, f"a request's head may take {HEAD_SECONDS:g} s"))
 
+    @property
+    def _answered(self) -> bool:
+        """Whether an answer has begun to a request whose body still arrives."""
+        in_body = self._under_way and not self._in_head
+        return in_body and self.cycle is not None and self.cycle.response_started
+
     def _turn_away(self, problem: Problem) -> None:
+        """Ends the connection, with the answer to what arrives, unless it has one: whoever read
+        another one would take it for that of the next request."""
         self._stop_waiting()
         if self.transport.is_closing():
+            return
+        if self._answered:
+            self.transport.close()
             return
         response = problem.response()
         response.headers["Connection"] = "close"

@@ -1,6 +1,7 @@
 """Limits of connections: on real sockets, since it is the server's protocol that sets them."""
 
 import asyncio
+import contextlib
 import json
 import resource
 from collections.abc import AsyncIterator
@@ -227,6 +228,33 @@ async def test_requests_on_one_connection_are_measured_one_by_one(
         for _ in range(5):
             writer.write(GET + b"X: " + b"a" * 100 + b"\r\n\r\n")
             assert await _status(reader) == 204
+
+
+@pytest.mark.parametrize("rest", ["too much", "no chunk"])
+async def test_a_request_that_is_answered_before_its_end_is_answered_once(rest: str) -> None:
+    """A second answer would be taken for that of the next request: whose, a proxy decides."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body"})
+
+    config, state = uvicorn.Config(app, log_config=None, lifespan="off"), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        partial(Connection, Turns(), Crowd(), PROBES, config, state, {}), "127.0.0.1", 0
+    )
+    post = GET.replace(b"GET", b"POST")
+    async with server, connected(server.sockets[0].getsockname()[1]) as (reader, writer):
+        if rest == "too much":
+            size = 2 * MAX_MESSAGE_BYTES
+            writer.write(post + b"Content-Length: %d\r\n\r\n" % size)
+            assert await _status(reader) == 401
+            writer.write(b"a" * MAX_MESSAGE_BYTES)
+        else:
+            writer.write(post + b"Transfer-Encoding: chunked\r\n\r\n")
+            assert await _status(reader) == 401
+            writer.write(b"nonsense\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert b"HTTP/1.1" not in await reader.read()
 
 
 async def test_what_is_no_http(port: int) -> None:
