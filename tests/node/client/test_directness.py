@@ -13,7 +13,6 @@ import pytest
 from stationkeep.node.agent import batches
 from stationkeep.node.chaos import clients
 from stationkeep.node.chaos.access import OPEN
-from stationkeep.node.chaos.access import OPEN
 from stationkeep.node.client import exchange
 from stationkeep.node.security.credentials import Credentials
 
