@@ -9,6 +9,7 @@ from stationkeep.cluster.alarms import (
     ALARMS,
     BRAKE,
     CA_EXPIRING,
+    CA_EXPOSED,
     CERTIFICATE_EXPIRED,
     CERTIFICATE_EXPIRING,
     CERTIFICATE_REJECTED,
@@ -146,14 +147,14 @@ LIVES = [
 
 def test_no_alarm_is_left_out() -> None:
     fleet = {DEVICE_STORM, PINNED_UNHEALTHY}  # tests/cluster/fleet/test_storm.py, test_orders.py
-    tokens = {TOKEN_EXPIRING}  # tests/cluster/test_access.py
+    access = {TOKEN_EXPIRING, CA_EXPOSED}  # tests/cluster/test_access.py, test_ca_rotation.py
     webhooks = {WEBHOOK_MISSED}  # tests/node/webhooks/test_sending.py
     rollouts = {  # tests/cluster/progression/test_judging.py, test_rollback.py, test_stages.py
         DEVICES_STRANDED, ROLLBACK_INCOMPLETE, ROLLOUT_FAILED, ROLLOUT_HELD, ROLLOUT_WAITING,
         SAMPLE_RATIO,
     }  # fmt: skip
     lived = {life.name for life in LIVES} | {NO_PRIMARY}
-    assert lived | fleet | tokens | webhooks | rollouts == set(ALARMS)
+    assert lived | fleet | access | webhooks | rollouts == set(ALARMS)
 
 
 def told(world: World, name: str) -> list[str]:

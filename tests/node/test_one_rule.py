@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, get_args
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import httpx
@@ -144,6 +145,7 @@ def file(spec: MemberSpec, folder: Path) -> Refusal | None:
 def told(spec: MemberSpec) -> Refusal | None:
     """By a peer; of HTTP addresses peers say nothing."""
     network = PeerNetwork(node_id="a", cluster="c", listen="127.0.0.1:1", peers={})
+    network.loop = Mock(time=lambda: 0.0)  # it was not started
     network.deliver("b", {"kind": "peers", "version": -1, "peers": {spec.id: spec.raft}})
     return Refusal("bad_peers") if network.rejected else None
 

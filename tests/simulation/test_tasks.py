@@ -370,8 +370,8 @@ def test_a_removal_of_more_than_was_ordered_is_found(monkeypatch: Patch) -> None
 def test_a_word_about_a_task_to_whoever_can_carry_out_none_is_found(monkeypatch: Patch) -> None:
     true = registration.kind_of
 
-    def capable(one: Any) -> Kind:
-        return replace(true(one), capabilities=(("deployment", "true"),))
+    def capable(*one: Any) -> Kind:
+        return replace(true(*one), capabilities=(("deployment", "true"),))
 
     monkeypatch.setattr(registration, "kind_of", capable)
     assert violated(("devices",)) == "only the capable are told"
