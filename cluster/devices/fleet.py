@@ -21,7 +21,7 @@ from stationkeep.cluster.suggestion import suggestion
 SCAN = 65_536
 """Rows looked at for one page at most."""
 SCAN_EACH = 4_096
-"""The same with terms that are tried device by device: some 10 ms."""
+"""The same with terms that are tried device by device, or of each of many kinds: some 10 ms."""
 
 
 class Pin(msgspec.Struct, frozen=True, array_like=True):
@@ -185,10 +185,6 @@ class Fleet:
             if metric not in self.table.metrics
         ]
 
-    def unknown_keys(self, terms: Sequence[Term]) -> list[str]:
-        """The keys of a selector that no device has, in words."""
-        return unknown_keys(terms, keys_of(self.table.kinds.all))
-
     def meeting(self, rule: HealthRule, rows: Column | None = None) -> Column:
         """By row (of all, or of these), whether the newest status of a device would be judged
         healthy; a device that has reported no figures would be."""
@@ -338,7 +334,8 @@ class Fleet:
         table, start = self.table, max(0, after + 1)
         live = [term for term in terms if term.key in LIVE_KEYS]
         shared = [term for term in terms if term.key not in LIVE_KEYS]
-        stop = min(table.used, start + (min(SCAN, SCAN_EACH) if live or text else SCAN))
+        each = live or text or (shared and len(table.kinds.all) > SCAN_EACH)
+        stop = min(table.used, start + (min(SCAN, SCAN_EACH) if each else SCAN))
         wanted = table.birth[start:stop] > 0
         if ring is not None:
             wanted &= table.ring[start:stop] == ring.code

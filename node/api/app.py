@@ -56,6 +56,7 @@ from stationkeep.node.security.registrar import Registrar
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.service.port import Service
 from stationkeep.node.system.addresses import split_address
+from stationkeep.node.system.turns import Gate
 from stationkeep.node.version import VERSION
 
 RESOURCES = (
@@ -122,6 +123,7 @@ def build(
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.worker = Worker()
+    app.state.parts = Gate(1)
     app.state.guide = guide.Shelf()
     app.router.routes[:0] = probes.routes(service)
     instruments = metrics.Instruments(service)

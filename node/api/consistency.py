@@ -19,6 +19,7 @@ from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.http.worker import Worker
 from stationkeep.node.ports import Committed
 from stationkeep.node.service.port import Service
+from stationkeep.node.system.turns import Gate
 
 APPLIED_INDEX = "X-Stationkeep-Applied-Index"
 STALENESS = "X-Stationkeep-Staleness-Ms"
@@ -74,8 +75,9 @@ def _leaderless(service: Service) -> str:
 class Read:
     """One read of the state; `answer` marks what it returns with the state's index and age."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, service: Service, parts: Gate | None = None) -> None:
+        """`parts`: in which all reads wait for the turn of their next part."""
+        self.service, self._parts = service, parts or Gate(1)
 
     @property
     def state(self) -> ClusterState:
@@ -93,6 +95,26 @@ class Read:
         that is not this one."""
         headers = self.headers() if headers is None else headers
         return Response(msgspec.json.encode(view), headers=headers, media_type=JSON)
+
+    async def breathe(self) -> None:
+        """Lets everything else have its turn, before the next part of what takes long. Of all reads
+        together one part is looked at in a turn: hundreds would hold it up as a large one would."""
+        await asyncio.sleep(0)
+        await self._parts.wait()
+
+    async def render(
+        self, records: Iterable[T], view: Callable[[T], Any], every: int = SLICE
+    ) -> list[Any]:
+        """`view` of each record, without those of which it is None: they have gone meanwhile. A
+        long list is rendered in parts of `every` so many."""
+        views = []
+        for number, record in enumerate(records, 1):
+            found = view(record)
+            if found is not None:
+                views.append(found)
+            if number % every == 0:
+                await self.breathe()
+        return views
 
     def headers(self) -> dict[str, str]:
         """What every read says of the state that it saw."""
@@ -138,20 +160,7 @@ async def read(
         outcome = await service.barrier(patience(service.settings))
         if not isinstance(outcome, Committed):
             raise undecided(service, outcome.why)
-    return Read(service)
-
-
-async def render(records: Iterable[T], view: Callable[[T], Any], every: int = SLICE) -> list[Any]:
-    """`view` of each record, without those of which it is None: they have gone meanwhile. A long
-    list lets the event loop breathe after `every` so many."""
-    views = []
-    for number, record in enumerate(records, 1):
-        found = view(record)
-        if found is not None:
-            views.append(found)
-        if number % every == 0:
-            await asyncio.sleep(0)
-    return views
+    return Read(service, request.app.state.parts)
 
 
 Reading = Annotated[Read, Depends(read)]

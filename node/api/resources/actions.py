@@ -9,7 +9,7 @@ from starlette.responses import Response
 from stationkeep.cluster.commands import RunAction
 from stationkeep.cluster.state.state import Action
 from stationkeep.node.api.bodies import Duration, Input, Label, NodeName, Reason, milliseconds
-from stationkeep.node.api.consistency import Reading, render
+from stationkeep.node.api.consistency import Reading
 from stationkeep.node.api.openapi import answers, outcomes
 from stationkeep.node.api.submission import Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
@@ -41,7 +41,7 @@ async def list_actions(
     after = decode_cursor(cursor, tuple[int, int, str]) if cursor is not None else None
     known = sorted([*read.state.actions.values(), *read.state.closed_actions], key=key)
     shown, more = page((a for a in known if after is None or key(a) > after), limit, key)
-    return read.answer(records.ActionList(await render(shown, records.action_view), more))
+    return read.answer(records.ActionList(await read.render(shown, records.action_view), more))
 
 
 @router.post("/v1/actions", responses=outcomes())

@@ -13,7 +13,7 @@ from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.rollouts.rollout import Block
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.api.bodies import Input, Reason
-from stationkeep.node.api.consistency import Reading, render
+from stationkeep.node.api.consistency import Reading
 from stationkeep.node.api.openapi import answers, outcomes
 from stationkeep.node.api.submission import Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
@@ -58,7 +58,7 @@ async def list_artifacts(
     found = sorted(wanted, key=itemgetter(0))
     shown, more = page(iter(found), limit, itemgetter(0))
     now = read.service.cluster_time()
-    items = await render(
+    items = await read.render(
         shown, lambda each: views.artifact_view(each.artifact, each.deployments, each.block, now)
     )
     return read.answer(views.ArtifactList(items, more))

@@ -1,7 +1,6 @@
 """The decision log, and the proposals behind it."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -10,7 +9,7 @@ from starlette.responses import Response
 from stationkeep.cluster.sentences import sentence
 from stationkeep.cluster.state.decisions import Decision, Outcome
 from stationkeep.cluster.state.state import Proposal
-from stationkeep.node.api.consistency import Reading, render
+from stationkeep.node.api.consistency import Read, Reading
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from stationkeep.node.views import records
@@ -64,23 +63,21 @@ async def list_decisions(
             and (not folded or folded in _words_of(decision))
         )
 
-    found = await _newest(read.state.decisions, wanted, limit + 1)
+    found = await _newest(read, wanted, limit + 1)
     shown, more = page(found, limit, lambda decision: decision.id)
-    return read.answer(records.DecisionList(await render(shown, records.decision_view), more))
+    return read.answer(records.DecisionList(await read.render(shown, records.decision_view), more))
 
 
-async def _newest(
-    decisions: Sequence[Decision], wanted: Callable[[Decision], bool], most: int
-) -> list[Decision]:
+async def _newest(read: Read, wanted: Callable[[Decision], bool], most: int) -> list[Decision]:
     """The newest that are wanted. The log may grow meanwhile: what is new then is not looked at."""
     found: list[Decision] = []
-    for number, decision in enumerate(list(reversed(decisions)), 1):
+    for number, decision in enumerate(list(reversed(read.state.decisions)), 1):
         if wanted(decision):
             found.append(decision)
         if len(found) == most:
             break
         if number % LOOKS == 0:
-            await asyncio.sleep(0)
+            await read.breathe()
     return found
 
 
@@ -101,4 +98,4 @@ async def list_proposals(
     after = decode_cursor(cursor, tuple[int, int]) if cursor is not None else None
     known = sorted([*read.state.proposals.values(), *read.state.closed_proposals], key=key)
     shown, more = page((p for p in known if after is None or key(p) > after), limit, key)
-    return read.answer(records.ProposalList(await render(shown, records.proposal_view), more))
+    return read.answer(records.ProposalList(await read.render(shown, records.proposal_view), more))

@@ -37,7 +37,7 @@ from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.settings import parse_duration
 from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_words
-from stationkeep.node.api.consistency import Read, Reading, render
+from stationkeep.node.api.consistency import Read, Reading
 from stationkeep.node.api.openapi import answers, created, outcomes
 from stationkeep.node.api.resources.devices import DeviceId, row_of
 from stationkeep.node.api.resources.rosters import positions, task_there
@@ -213,7 +213,7 @@ async def list_deployments(
     found = (each for each in chosen if not state or each.state in state)
     shown, more = page(found, limit, lambda each: each.number)
     now = read.service.cluster_time()
-    items = await render(shown, lambda each: views.deployment_view(read.state, each, now))
+    items = await read.render(shown, lambda each: views.deployment_view(read.state, each, now))
     return read.answer(views.DeploymentList(items, more))
 
 
@@ -247,7 +247,7 @@ async def list_tasks(
         task = task_there(read.state, number, place)
         return None if task is None else views.task_view(read.state, task, now)
 
-    return read.answer(views.TaskList(await render(shown, view), more))
+    return read.answer(views.TaskList(await read.render(shown, view), more))
 
 
 def _places(read: Read, found: Deployment, state: TaskState | None, ring: Ring | None) -> Column:

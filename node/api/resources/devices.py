@@ -1,7 +1,6 @@
 """Devices. A fleet is large: whatever looks at many rows does so in parts."""
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -15,7 +14,7 @@ from stationkeep.cluster.commands import (
     ResetCredential,
     RevokeCredential,
 )
-from stationkeep.cluster.devices.fleet import SCAN, Page
+from stationkeep.cluster.devices.fleet import SCAN, Page, keys_of, unknown_keys
 from stationkeep.cluster.devices.ranking import Figure, Ranking
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.selector import MAX_SELECTOR, SelectorError, Term, parse
@@ -128,7 +127,7 @@ async def list_devices(
         items, more = await _as_they_came(read, select, limit, cursor)
     else:
         items, more = await _in_order(read, select, sort, limit, cursor)
-    warnings = [] if items else read.state.fleet.unknown_keys(terms)
+    warnings = [] if items or not terms else await _unknown_keys(read, terms)
     return read.answer(views.DeviceList(items, more, warnings))
 
 
@@ -148,7 +147,7 @@ async def _as_they_came(read: Read, select: Select, limit: int, cursor: str | No
         if found.next_row is None or len(items) == limit:
             break
         after = found.next_row
-        await asyncio.sleep(0)
+        await read.breathe()
     return items, None if found.next_row is None else encode_cursor(found.next_row)
 
 
@@ -164,13 +163,25 @@ async def _in_order(
         found = select(row, SCAN)
         ranking.take(read.state.fleet.table, found.rows)
         row = found.next_row
-        await asyncio.sleep(0)
+        await read.breathe()
     places = ranking.places()
     items: list[views.DeviceView] = []
     for start in range(0, limit, SLICE):
         items += _rendered(read, [row for _, row in places[start : start + SLICE][: limit - start]])
-        await asyncio.sleep(0)
+        await read.breathe()
     return items, encode_cursor(places[limit - 1]) if len(places) > limit else None
+
+
+async def _unknown_keys(read: Read, terms: Sequence[Term]) -> list[str]:
+    """The keys of a selector that no device has, in words. Devices with labels of their own are
+    each a kind of their own, so there may be a million kinds to look at."""
+    asked, had = {term.key for term in terms}, keys_of(())
+    for kinds in read.state.fleet.table.kinds.chunks():
+        if asked <= had:
+            break
+        had |= keys_of(kinds)
+        await read.breathe()
+    return unknown_keys(terms, had)
 
 
 def _rendered(read: Read, rows: list[int]) -> list[views.DeviceView]:

@@ -31,7 +31,7 @@ from stationkeep.node.api.bodies import (
     following,
     milliseconds,
 )
-from stationkeep.node.api.consistency import Reading, render
+from stationkeep.node.api.consistency import Reading
 from stationkeep.node.api.openapi import answers, outcomes
 from stationkeep.node.api.submission import NO_REASON, Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
@@ -91,7 +91,7 @@ async def list_nodes(
     after = decode_cursor(cursor, str) if cursor is not None else ""
     members = sorted(read.state.members.values(), key=lambda member: member.id)
     shown, more = page((m for m in members if m.id > after), limit, lambda member: member.id)
-    items = await render(
+    items = await read.render(
         shown, lambda member: views.node_view(read.service, member, views.HISTORY_IN_LISTS)
     )
     return read.answer(views.NodeList(items, more))

@@ -7,7 +7,7 @@ from stationkeep.cluster.commands import Failover, Pause, Resume, Switchover
 from stationkeep.cluster.state.state import RoleChange
 from stationkeep.node.api.actor import is_admin
 from stationkeep.node.api.bodies import Duration, Input, NodeName, Reason, milliseconds
-from stationkeep.node.api.consistency import Reading, render
+from stationkeep.node.api.consistency import Reading
 from stationkeep.node.api.openapi import answers, outcomes
 from stationkeep.node.api.submission import NO_REASON, Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
@@ -61,7 +61,9 @@ async def list_role_changes(
     before = decode_cursor(cursor, tuple[int, str]) if cursor is not None else None
     known = sorted(read.state.role_changes, key=key, reverse=True)
     shown, more = page((c for c in known if before is None or key(c) < before), limit, key)
-    return read.answer(records.RoleChangeList(await render(shown, records.role_change_view), more))
+    return read.answer(
+        records.RoleChangeList(await read.render(shown, records.role_change_view), more)
+    )
 
 
 @router.post("/v1/switchover", responses=outcomes())

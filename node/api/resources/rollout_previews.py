@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from stationkeep.cluster.rollouts.plan import Plan
-from stationkeep.node.api.consistency import Read, Reading, render
+from stationkeep.node.api.consistency import Read, Reading
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.api.resources.rings import Planning
 from stationkeep.node.api.resources.rollout_orders import PlanInput
@@ -30,10 +30,10 @@ async def validate_rollout(read: Reading, planning: Planning, body: PlanInput) -
 async def _preview(read: Read, name: str, plan: Plan) -> views.PreviewView:
     state = read.state
     rollout = views.imagined(state, name, plan)
-    counted = await render(views.count_stages(state, rollout), lambda each: each, every=1)
+    counted = await read.render(views.count_stages(state, rollout), lambda each: each, every=1)
     stages = [views.judged(stage, state.settings) for stage in counted]
     powers = [await asyncio.to_thread(views.power_views, stage) for stage in stages]
     overlap = partial(views.overlap_view, state, rollout)
-    overlaps = await render(state.rollouts.open_ones(), overlap, every=1)
+    overlaps = await read.render(state.rollouts.open_ones(), overlap, every=1)
     found, now = [each for each in overlaps if each], read.service.cluster_time()
     return views.preview_view(state, rollout, zip(counted, powers, strict=True), found, now)

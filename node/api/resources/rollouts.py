@@ -17,7 +17,7 @@ from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.rollouts.lifecycle import RolloutState
 from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.cluster.suggestion import unknown
-from stationkeep.node.api.consistency import Read, Reading, render
+from stationkeep.node.api.consistency import Read, Reading
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.api.resources.rosters import positions, task_there
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
@@ -62,7 +62,7 @@ async def list_rollouts(
     found = (each for each in newest if each.number < after and (not state or each.state in state))
     shown, more = page(found, min(limit, LONGEST_PAGE), lambda each: each.number)
     now, complaint = read.service.cluster_time(), read.service.gate_complaint
-    items = await render(
+    items = await read.render(
         shown, lambda each: views.rollout_summary_view(read.state, each, now, complaint), SLICE
     )
     return read.answer(views.RolloutList(items, more))
@@ -127,7 +127,7 @@ async def list_rollout_tasks(
             return None
         return views.rollout_task_view(read.state, found, each.stage, task, now)
 
-    return read.answer(views.RolloutTaskList(await render(shown, view), more))
+    return read.answer(views.RolloutTaskList(await read.render(shown, view), more))
 
 
 class _Place(NamedTuple):

@@ -18,6 +18,8 @@ from uvicorn.server import ServerState
 from stationkeep.cluster.commands import CreateDeployment, OfferTasks
 from stationkeep.cluster.deployments.deployment import Limits as DeploymentLimits
 from stationkeep.cluster.deployments.deployment import Target
+from stationkeep.cluster.devices.fleet import SCAN, Fleet, Page
+from stationkeep.cluster.devices.table import Kind
 from stationkeep.node.http.connections import Connection
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, MAX_BODY_BYTES, Limits
@@ -159,6 +161,48 @@ async def test_no_batch_of_what_thousands_have_to_say_holds_the_loop(
         answer = await asyncio.create_task(asked)
     assert wire.MSGPACK.decode_any(answer.content)["accepted"] == len(ids)
     assert hold.longest < LONGEST
+
+
+async def test_no_search_of_devices_that_are_each_a_kind_of_their_own_holds_the_loop(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    """A million of them is sixteen times as many; a selector is tried of each."""
+    for number in range(SCAN):
+        serial = Kind("Android 14", "1.0", (), (("serial", str(number)),))
+        node.state.fleet.table.add(f"d{number}", "", serial)
+    selector = ",".join([*(f"serial!=x{number}" for number in range(15)), "nowhere=1"])
+    with holding() as hold:
+        asked = client.get("/v1/devices", params={"selector": selector})
+        answer = await asyncio.create_task(asked)
+    assert answer.json()["warnings"] == ["no device has nowhere"]
+    assert hold.longest < LONGEST
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/devices?text=zzz", "/v1/devices?text=zzz&sort=cpu", "/v1/devices?selector=id=z"]
+)
+async def test_many_searches_at_once_look_at_one_part_in_a_turn(
+    client: httpx.AsyncClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Each part takes 10 ms; those of two hundred searches in one turn, two seconds."""
+    register(node, *(f"d{number}" for number in range(20)))
+    monkeypatch.setattr("stationkeep.cluster.devices.fleet.SCAN_EACH", 1)
+    together, longest, looked, select = 0, 0, 0, Fleet.select
+
+    def counted(*given: Any, **named: Any) -> Page:
+        nonlocal together, longest, looked
+        together, looked = together + 1, looked + 1
+        longest = max(longest, together)
+        return select(*given, **named)
+
+    monkeypatch.setattr(Fleet, "select", counted)
+    searches = asyncio.gather(*(client.get(path) for _ in range(30)))
+    while not searches.done():
+        together = 0
+        await asyncio.sleep(0)
+    assert {answer.json()["next"] for answer in await searches} == {None}
+    assert looked == 30 * 20
+    assert longest <= 2, "one that begins, and one that goes on"
 
 
 async def test_many_reads_at_once_have_one_turn_each() -> None:
