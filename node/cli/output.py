@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stationkeep.node.system.printable import all_printable, printable_lines
+from stationkeep.node.system.printable import MOST_SHOWN, all_printable, printable_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -133,9 +133,9 @@ def note_more(more: bool, limit: int, format_: Format) -> None:
         note(f"… and more: raise --limit {limit} to see them")
 
 
-def say(text: str) -> None:
-    """Prints the outcome of a command."""
-    typer.echo(printable_lines(text))
+def say(text: str, *, whole: bool = False) -> None:
+    """Prints the outcome of a command; `whole`: a document, which nothing is cut from."""
+    typer.echo(printable_lines(text, most=None if whole else MOST_SHOWN))
 
 
 def warn(warnings: Iterable[str]) -> None:

@@ -106,7 +106,7 @@ def _prefixes(topics: list[Topic] | None) -> tuple[str, ...]:
 
 def _show(id_: str, kind: str, data: dict[str, Any], format_: Format) -> None:
     if format_ is not Format.TABLE:  # a document each: a line of JSON is YAML, too
-        say(json.dumps({"id": id_, "event": kind, **data}, ensure_ascii=False))
+        say(json.dumps({"id": id_, "event": kind, **data}, ensure_ascii=False), whole=True)
         return
     wall = data.get("wall_ms")
     at = wording.clock(wall if isinstance(wall, int) and 0 <= wall < 2**53 // 1_000 else None)

@@ -29,6 +29,16 @@ def test_a_topic_is_told_alone_and_as_documents(canned: CannedNode, stationkeep:
     }  # fmt: skip
 
 
+def test_the_document_of_a_long_event_is_told_whole(canned: CannedNode, stationkeep: Run) -> None:
+    """A thousand devices move in one."""
+    devices = [f"device-{number}" for number in range(1_000)]
+    moved = {"devices": devices, "reason": "a\u202eb"}
+    canned.raw["/v1/events"] = b"event: devices_moved\ndata: %b\n\n" % json.dumps(moved).encode()
+    told = stationkeep("events", "--count", "1", "--format", "json")
+    assert json.loads(told.stdout) == {"id": "", "event": "devices_moved", **moved}
+    assert "\u202e" not in told.stdout
+
+
 def test_the_next_node_is_asked_for_what_came_after(
     canned: CannedNode, stationkeep: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
