@@ -273,9 +273,11 @@ class Link:
             self._owner.turned_away(away.line)
 
     def _refused_entry(self, shown: str, rule: str) -> None:
-        """What was shown opens nothing; for long, if it never will again."""
-        self._times_away = max(self._times_away + 1, AWAY_FOR_LONG if rule == REVOKED else 0)
-        self._addresses.credentials.turned_away(shown, rule)
+        """What was shown opens nothing; for long, if it never will again and nothing else may."""
+        credentials = self._addresses.credentials
+        for_long = rule == REVOKED and credentials.sha256_for(shown) is None
+        self._times_away = max(self._times_away + 1, AWAY_FOR_LONG if for_long else 0)
+        credentials.turned_away(shown, rule)
 
     # -- what nodes say -------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.commands import CreateToken, ResetCredential, RevokeCredential
+from stationkeep.cluster.commands import CreateToken, ResetCredential, RevokeCredential, RevokeToken
 from stationkeep.cluster.devices.credentials import Standing
-from stationkeep.node.agent import addresses, turned_away
+from stationkeep.node.agent import addresses, link, turned_away
 from stationkeep.node.agent.client import DeviceAgent
 from stationkeep.node.agent.own_credential import OwnCredentials, credentials_of
 from stationkeep.node.agent.readings import Readings
@@ -100,6 +100,26 @@ async def test_a_device_that_was_killed_before_its_answer_enrols_with_the_same_s
     async with agent(port, file):
         assert kept(file) == [*secret, "enrolled"]
     assert doorstep.replica.state.tokens[TOKEN.id].used == 1
+
+
+async def test_who_enrolled_unawares_by_a_token_that_was_revoked_since_shows_its_own_soon(
+    doorstep: Doorstep, port: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only who has nothing else to show waits for long. It was killed before its answer."""
+    monkeypatch.setattr(OwnCredentials, "enrolled", lambda _: None)
+    first = agent(port, file)
+    starting = asyncio.create_task(first.start())
+    await until(lambda: doorstep.replica.state.tokens[TOKEN.id].used)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    doorstep.commit(RevokeToken(TOKEN.id))
+
+    def pause(times: int) -> float:
+        return 300.0 if times >= turned_away.AWAY_FOR_LONG else 0.01
+
+    monkeypatch.setattr(link, "away_pause", pause)
+    async with asyncio.timeout(10), agent(port, file) as device:
+        assert device.ring is not None
 
 
 async def test_one_too_many_waits_and_says_why(
