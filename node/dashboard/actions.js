@@ -295,7 +295,7 @@ export class Actions {
   /** Shows why an order failed: in its dialog, or as a notice if that has been closed, which does
    *  not cancel the order. */
   failed(asked, error) {
-    if (error instanceof Problem && error.status !== 503) asked.same = null;
+    if (error instanceof Problem && !error.passes) asked.same = null;
     const why = [this.picture.barred, error.message].filter(Boolean).join(" ");
     if (this.asked !== asked) return this.notify(`${asked.did ?? asked.title}: ${why}`);
     Object.assign(this, { busy: false, problem: why });

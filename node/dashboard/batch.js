@@ -36,7 +36,7 @@ export class Batch {
     try {
       await this.link.send(one.key, ...one.order);
     } catch (error) {
-      if (!(error instanceof Problem) || error.status === 503) {
+      if (!(error instanceof Problem) || error.passes) {
         this.stopped = true;
         throw error;
       }

@@ -11,12 +11,13 @@ const SILENT_MS = 40_000; // without data from the stream, which sends something
 const UNANSWERED = "No node confirmed it in time. You can repeat the same order: it will take effect only once.";
 const MAX_FRAME = 4 * 1024 * 1024; // characters of one event
 
-/** A node refused; the message says why. */
+/** A node refused; the message says why. `passes`: nothing was done, and the same may be taken later. */
 export class Problem extends Error {
   constructor(status, body) {
     super(body?.detail ?? `status ${status}`);
     this.status = status;
     this.rule = body?.rule ?? "";
+    this.passes = status === 503 || (status === 429 && !body?.operation);
   }
 }
 
@@ -108,7 +109,7 @@ export class Link {
       try {
         return await this.attempt(method, path, headers, body, Math.min(WRITE_MS, left));
       } catch (error) {
-        if (error instanceof Problem && error.status !== 503) throw error;
+        if (error instanceof Problem && !error.passes) throw error;
         if (performance.now() + AGAIN_MS >= until) throw error instanceof Problem ? error : new Unreachable(UNANSWERED);
         await pause(AGAIN_MS);
         if (!(error instanceof Problem)) await this.look();

@@ -170,6 +170,30 @@ def test_the_ill_devices_of_a_model_are_moved_together(page: Page, served: Serve
     assert not fleet.pins
 
 
+def test_many_orders_go_on_when_a_node_says_that_they_came_too_fast(
+    page: Page, served: Served
+) -> None:
+    """A token may give 500 at once, and then 50 a second; people choose a thousand devices."""
+    served.do(_fleet)
+    page.goto(f"{served.url}#/devices?selector=model%3DPixel+8&state=unhealthy")
+    page.get_by_label("Choose all that are shown").check()
+    page.get_by_role("button", name="Assign ring …").click()
+    told = set[str]()
+
+    def slow_down(route: Route) -> None:
+        if route.request.url in told:
+            route.continue_()
+            return
+        told.add(route.request.url)
+        detail = "ann#ab12cd34 has asked for more than 50 orders a second for some time"
+        route.fulfill(status=429, json={"detail": detail, "rule": "rate"})
+
+    page.route("**/ring", slow_down)
+    page.locator("#order").get_by_role("button", name="Assign").click()
+    expect(page.locator("#notice")).to_have_text("Assign 6 devices: 6 of 6 done.")
+    assert len(told) == len(served.node.state.fleet.pins) == 6
+
+
 def test_why_last_nights_failover_happened_is_found_under_a_thousand_pins(
     page: Page, served: Served, tmp_path: Path
 ) -> None:
