@@ -48,7 +48,7 @@ class OwnCredentials(Credentials):
             self._own = None
         elif self._token and self._own is None:
             try:
-                self._draw()
+                self._draw_first()
             except OSError as error:
                 raise _unusable(self._path, error.strerror or error) from error
         elif not self._token:
@@ -70,7 +70,7 @@ class OwnCredentials(Credentials):
             try:
                 self._own, self._shows_own = _kept(self._path, self._device)
                 if self._own is None:
-                    self._draw()
+                    self._draw_first()
             except (OSError, ValueError):
                 return False
         return True
@@ -94,6 +94,16 @@ class OwnCredentials(Credentials):
         elif mine or shown == self._token:
             self._shows_own = not mine
 
+    def _draw_first(self) -> None:
+        """Where two agents of one device start at once, both have what the first of them drew: the
+        other's would be enrolled, and forgotten. Raises OSError, ValueError."""
+        drawn = draw(self._device)
+        private_directory(self._path.parent)
+        if SmallFile(self._path).create(_content(drawn)):
+            self._own = drawn
+        else:
+            self._own, self._shows_own = _kept(self._path, self._device)
+
     def _draw(self) -> None:
         """Raises OSError, and nothing is changed."""
         former = self._own, self._shows_own
@@ -106,9 +116,8 @@ class OwnCredentials(Credentials):
 
     def _keep(self) -> None:
         assert self._own is not None
-        lines = [self._own.text, *([ENROLLED] if self._shows_own else [])]
         private_directory(self._path.parent)
-        SmallFile(self._path).save("".join(f"{line}\n" for line in lines).encode())
+        SmallFile(self._path).save(_content(self._own, *([ENROLLED] if self._shows_own else [])))
 
 
 def credentials_of(
@@ -124,6 +133,10 @@ def credentials_of(
     if enrols(found.token):
         raise ValueError("credential_file: a device that enrols keeps its own credential in one")
     return found
+
+
+def _content(secret: DeviceSecret, *words: str) -> bytes:
+    return "".join(f"{line}\n" for line in (secret.text, *words)).encode()
 
 
 def _unusable(path: Path, why: object) -> ValueError:

@@ -10,13 +10,13 @@ import pytest
 
 from stationkeep.cluster.commands import CreateToken, ResetCredential, RevokeCredential, RevokeToken
 from stationkeep.cluster.devices.credentials import Standing
-from stationkeep.node.agent import addresses, link, turned_away
+from stationkeep.node.agent import addresses, link, own_credential, turned_away
 from stationkeep.node.agent.client import DeviceAgent
 from stationkeep.node.agent.own_credential import OwnCredentials, credentials_of
 from stationkeep.node.agent.readings import Readings
 from stationkeep.node.fleet.replies import Assignment
 from stationkeep.node.gateway.conversation import Conversation
-from stationkeep.node.security.device_secrets import draw, parse
+from stationkeep.node.security.device_secrets import DeviceSecret, draw, parse
 from stationkeep.node.security.tokens import ENROLMENT_PREFIX
 from stationkeep.node.security.tokens import draw as draw_token
 from stationkeep.node.system.small_file import SmallFile
@@ -215,6 +215,35 @@ def test_the_secret_is_on_disk_before_anything_is_shown(file: Path) -> None:
     assert own(file).sha256_for(TOKEN.text) == secret.hash.hex(), "it is drawn once"
 
 
+def test_of_two_agents_that_start_at_once_both_have_what_is_on_disk(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one enrols with what nobody keeps, and after its end an operator has to reset it."""
+    found = list[OwnCredentials]()
+
+    def meanwhile(device: str) -> DeviceSecret:
+        monkeypatch.setattr(own_credential, "draw", draw)
+        found.append(own(file))
+        return draw(device)
+
+    monkeypatch.setattr(own_credential, "draw", meanwhile)
+    found.append(own(file))
+    mine = parse(kept(file)[0]).hash.hex()
+    assert [each.sha256_for(TOKEN.text) for each in found] == [mine, mine]
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_where_nobody_may_link_a_secret_is_kept_all_the_same(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_source: Path, _target: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "link", forbidden)
+    assert own(file).sha256_for(TOKEN.text) == parse(kept(file)[0]).hash.hex()
+    assert list(file.parent.iterdir()) == [file]
+
+
 def test_what_cannot_be_kept_is_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = own(file)
     shown.enrolled()
@@ -224,6 +253,7 @@ def test_what_cannot_be_kept_is_not_used(file: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(SmallFile, "save", full)
+    monkeypatch.setattr(SmallFile, "create", full)
     shown.turned_away(mine, "revoked")
     assert (shown.token, kept(file)[0]) == (mine, mine)
     with pytest.raises(ValueError, match=r"^credential_file: .*No space left"):
