@@ -9,9 +9,10 @@ export function save(name, heads, rows) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-/** A spreadsheet would compute what begins like a formula, and anybody may name a device. */
+/** A spreadsheet would compute what begins like a formula, and anybody may name a device. Where a comma
+ *  is in figures, cells begin behind semicolons. */
 function cell(value) {
   const text = String(value ?? "");
-  const harmless = typeof value === "number" || !/^[=+\-@\t\r]/.test(text) ? text : `'${text}`;
+  const harmless = typeof value === "number" ? text : text.replace(/(^|;)( *)(?=[=+\-@\t\r])/g, "$1$2'");
   return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
 }

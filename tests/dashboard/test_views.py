@@ -21,7 +21,7 @@ def _fleet(node: FakeNode) -> None:
     """Of two models, some of which are ill."""
     register(node, *(f"pixel-{n:02}" for n in range(60)), capabilities=PIXEL)
     register(node, *(f"pixel-ill-{n}" for n in range(6)), ill=True, capabilities=PIXEL)
-    register(node, "galaxy-ill", ill=True, capabilities=GALAXY, name="=HYPERLINK(1)")
+    register(node, "galaxy-ill", ill=True, capabilities=GALAXY, name="=HYPERLINK(1); =2;3")
 
 
 def _ids(page: Page) -> list[str]:
@@ -127,7 +127,7 @@ def test_devices_are_searched_put_in_order_and_kept_as_a_file(
     lines = (tmp_path / "devices.csv").read_text("utf-8-sig").splitlines()
     assert lines[0].startswith("id,Name,Ring,Health")
     assert len(lines) == 1 + 67
-    assert "galaxy-ill,'=HYPERLINK(1)," in "\n".join(lines)
+    assert "galaxy-ill,'=HYPERLINK(1); '=2;3," in "\n".join(lines)
 
 
 def test_the_ill_devices_of_a_model_are_moved_together(page: Page, served: Served) -> None:
