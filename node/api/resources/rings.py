@@ -212,44 +212,61 @@ async def plan_check(read: Reading, planning: Planning) -> Response:
 
     A check draws anew whom it moves for balance: the next one may choose others.
     """
-    return await _plan(read, planning, read.state.fleet.view())
+    return await _plan(read, planning, lambda view: view)
 
 
 @router.post("/v1/rings/plan", responses=answers(views.RebalancePlanView))
 async def plan_shares(read: Reading, planning: Planning, body: SharesInput) -> Response:
     """What a check would move under these shares and caps; nothing is changed or moved."""
-    view = read.state.fleet.view()
-    caps = caps_with(view.shares.caps, body.caps.given())
-    shares = msgspec.structs.replace(view.shares, weights=body.weights_given(), caps=caps)
-    return await _plan(read, planning, msgspec.structs.replace(view, shares=shares))
+    weights, given = body.weights_given(), body.caps.given()
+
+    def changed(view: FleetView) -> FleetView:
+        caps = caps_with(view.shares.caps, given)
+        shares = msgspec.structs.replace(view.shares, weights=weights, caps=caps)
+        return msgspec.structs.replace(view, shares=shares)
+
+    return await _plan(read, planning, changed)
 
 
 @router.post("/v1/rings/health-rule/plan", responses=answers(views.HealthPlanView))
 async def plan_health_rule(read: Reading, body: HealthRuleInput) -> Response:
     """How many devices this rule would judge otherwise; nothing is changed."""
-    return read.answer(views.health_plan_view(read.state.fleet, body.parsed()))
+    rule = body.parsed()
+    await read.breathe()
+    return read.answer(views.health_plan_view(read.state.fleet, rule))
 
 
 @router.post("/v1/rings/policies/plan", responses=answers(views.PoliciesPlanView))
 async def plan_policies(read: Reading, planning: Planning, body: PoliciesInput) -> Response:
     """How many devices these policies, in the place of those that stand, would rule otherwise;
     nothing is changed."""
-    policies, devices = body.parsed(), grouped(read.state.fleet)
-    plan = partial(views.policies_plan_view, devices, policies)
-    return await _on_a_thread(read, planning, plan)
+    policies = body.parsed()
+
+    def take() -> Callable[[], View]:
+        return partial(views.policies_plan_view, grouped(read.state.fleet), policies)
+
+    return await _on_a_thread(read, planning, take)
 
 
-async def _plan(read: Read, planning: asyncio.Lock, view: FleetView) -> Response:
-    settings, now = read.service.settings, read.service.cluster_time()
-    return await _on_a_thread(read, planning, partial(_planned, view, settings, now))
+async def _plan(
+    read: Read, planning: asyncio.Lock, changed: Callable[[FleetView], FleetView]
+) -> Response:
+    def take() -> Callable[[], View]:
+        settings, now = read.service.settings, read.service.cluster_time()
+        return partial(_planned, changed(read.state.fleet.view()), settings, now)
+
+    return await _on_a_thread(read, planning, take)
 
 
-async def _on_a_thread(read: Read, planning: asyncio.Lock, plan: Callable[[], View]) -> Response:
-    """The answer with a plan that takes long and looks at nothing that changes meanwhile."""
+async def _on_a_thread(
+    read: Read, planning: asyncio.Lock, take: Callable[[], Callable[[], View]]
+) -> Response:
+    """The answer with a plan that takes long and looks at nothing that changes meanwhile. `take`
+    copies what that is, which of a million rows takes milliseconds: for who gets a plan alone."""
     if planning.locked():
         raise Problem(Kind.BUSY, "a plan is being made already", headers={"Retry-After": "1"})
     async with planning:
-        return read.answer(await asyncio.to_thread(plan))
+        return read.answer(await asyncio.to_thread(take()))
 
 
 def _planned(view: FleetView, settings: Settings, now: int) -> views.RebalancePlanView:

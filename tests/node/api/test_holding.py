@@ -20,6 +20,7 @@ from stationkeep.cluster.deployments.deployment import Limits as DeploymentLimit
 from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.cluster.devices.fleet import SCAN, Fleet, Page
 from stationkeep.cluster.devices.table import Kind
+from stationkeep.node.api.resources import rings
 from stationkeep.node.http.connections import Connection
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, MAX_BODY_BYTES, Limits
@@ -203,6 +204,47 @@ async def test_many_searches_at_once_look_at_one_part_in_a_turn(
     assert {answer.json()["next"] for answer in await searches} == {None}
     assert looked == 30 * 20
     assert longest <= 2, "one that begins, and one that goes on"
+
+
+RULE = {"rule": "battery > 20"}
+PLANS: dict[str, Any] = {
+    "/v1/rings/plan": {"weights": {"canary": 1, "dev": 1, "stage": 1, "prod": 1}},
+    "/v1/rings/policies/plan": {"policies": []},
+}
+
+
+async def test_many_plans_at_once_look_at_all_devices_one_by_one(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million rows are some milliseconds, and 64 writes begin in a turn."""
+    together, longest, meeting = 0, 0, Fleet.meeting
+
+    def counted(*given: Any) -> Any:
+        nonlocal together, longest
+        together += 1
+        longest = max(longest, together)
+        return meeting(*given)
+
+    monkeypatch.setattr(Fleet, "meeting", counted)
+    asked = (client.post("/v1/rings/health-rule/plan", json=RULE) for _ in range(30))
+    plans = asyncio.gather(*asked)
+    while not plans.done():
+        together = 0
+        await asyncio.sleep(0)
+    assert {answer.status_code for answer in await plans} == {200}
+    assert longest == 2, "the rule that stands, and the one that is asked about"
+
+
+@pytest.mark.parametrize("path", PLANS)
+async def test_who_gets_no_plan_now_has_no_device_looked_at(
+    app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    looked = list[object]()
+    monkeypatch.setattr(Fleet, "view", looked.append)
+    monkeypatch.setattr(rings, "grouped", looked.append)
+    async with app.state.planning:
+        answer = await client.post(path, json=PLANS[path])
+    assert (answer.status_code, looked) == (429, [])
 
 
 async def test_many_reads_at_once_have_one_turn_each() -> None:
