@@ -73,7 +73,10 @@ def test_a_place_that_is_none_is_said_to_be_that_and_breaks_nothing(
         page.goto(f"{served.url}#/{place}")
         said = page.locator("[role=alert], #overview:not([hidden]) h1, #view .quiet").first
         expect(said).not_to_be_empty()
-        page.keyboard.press("Escape")
+        if "open=node/" in place or "open=device/" in place:
+            expect(page.locator("#detail")).to_be_visible()
+            page.keyboard.press("Escape")
+            expect(page.locator("#detail")).to_be_hidden()
     page.get_by_role("link", name="Overview").click()
     expect(page.locator("#headline h1")).to_contain_text("is PRIMARY")
 
