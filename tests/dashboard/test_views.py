@@ -140,7 +140,9 @@ def test_the_ill_devices_of_a_model_are_moved_together(page: Page, served: Serve
     assign = page.get_by_role("button", name="Assign ring …")
     expect(assign).to_be_disabled()
     page.get_by_label("Choose all that are shown").check()
+    expect(page.get_by_label("Choose pixel-ill-5")).to_be_checked()  # the next picture shows it
     page.get_by_label("Choose pixel-ill-5").uncheck()
+    expect(page.get_by_text("5 devices chosen")).to_be_visible()
     assign.click()
     order = page.locator("#order")
     expect(order).to_contain_text("pixel-ill-0, pixel-ill-1, pixel-ill-2 and 2 more")
