@@ -6,13 +6,11 @@
 program and read by another, so it has no checksum. Source: guide/access.md, "Enrolment".
 """
 
-import hashlib
-import hmac
 import re
 from typing import NamedTuple
 
 from stationkeep.cluster.names import DEVICE_ID
-from stationkeep.node.security.tokens import TokenFault, draw_secret
+from stationkeep.node.security.tokens import TokenFault, draw_secret, hash_of, proves
 
 PREFIX = "skd_"
 _FORM = re.compile(rf"skd_({DEVICE_ID.pattern})\.([a-z2-7]{{52}})")
@@ -32,11 +30,11 @@ class DeviceSecret(NamedTuple):
     @property
     def hash(self) -> bytes:
         """What the cluster keeps of it."""
-        return hashlib.sha256(self.secret.encode()).digest()
+        return hash_of(self.secret)
 
     def proves(self, hash_: bytes) -> bool:
-        """Whether this is the secret with that hash; takes as long whatever the difference is."""
-        return hmac.compare_digest(self.hash, hash_)
+        """Whether this is the secret with that hash."""
+        return proves(self.secret, hash_)
 
     def __repr__(self) -> str:
         return f"DeviceSecret({self.device})"

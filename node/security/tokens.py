@@ -46,11 +46,11 @@ class Shown(NamedTuple):
     @property
     def hash(self) -> bytes:
         """What the cluster keeps of it."""
-        return hashlib.sha256(self.secret.encode()).digest()
+        return hash_of(self.secret)
 
     def proves(self, hash_: bytes) -> bool:
-        """Whether this is the secret with that hash; takes as long whatever the difference is."""
-        return hmac.compare_digest(self.hash, hash_)
+        """Whether this is the secret with that hash."""
+        return proves(self.secret, hash_)
 
     def __repr__(self) -> str:
         return f"Shown({self.id})"
@@ -65,6 +65,16 @@ def draw(prefix: str = PREFIX) -> Shown:
 def draw_secret() -> str:
     """256 random bits, in 52 characters."""
     return base64.b32encode(secrets.token_bytes(SECRET_BYTES)).decode().rstrip("=").lower()
+
+
+def hash_of(secret: str) -> bytes:
+    """What the cluster keeps of a secret."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def proves(secret: str, hash_: bytes) -> bool:
+    """Whether a secret has that hash; takes as long whatever the difference is."""
+    return hmac.compare_digest(hash_of(secret), hash_)
 
 
 def parse(text: str) -> Shown:
