@@ -66,6 +66,17 @@ def kept(file: Path) -> list[str]:
     return file.read_text().split()
 
 
+async def killed_before_its_answer(
+    doorstep: Doorstep, port: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that is enrolled, and does not know it."""
+    monkeypatch.setattr(OwnCredentials, "enrolled", lambda _: None)
+    starting = asyncio.create_task(agent(port, file).start())
+    await until(lambda: doorstep.replica.state.tokens[TOKEN.id].used)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+
 # -- at a door ------------------------------------------------------------------------------------
 
 
@@ -88,12 +99,7 @@ async def test_a_device_enrols_by_itself_and_needs_no_token_from_then_on(
 async def test_a_device_that_was_killed_before_its_answer_enrols_with_the_same_secret(
     doorstep: Doorstep, port: int, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OwnCredentials, "enrolled", lambda _: None)
-    first = agent(port, file)
-    starting = asyncio.create_task(first.start())
-    await until(lambda: doorstep.replica.state.tokens[TOKEN.id].used)
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
+    await killed_before_its_answer(doorstep, port, file, monkeypatch)
     secret = kept(file)
     assert len(secret) == 1, "it does not know that it is enrolled"
     monkeypatch.undo()
@@ -106,12 +112,7 @@ async def test_who_enrolled_unawares_by_a_token_that_was_revoked_since_shows_its
     doorstep: Doorstep, port: int, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only who has nothing else to show waits for long. It was killed before its answer."""
-    monkeypatch.setattr(OwnCredentials, "enrolled", lambda _: None)
-    first = agent(port, file)
-    starting = asyncio.create_task(first.start())
-    await until(lambda: doorstep.replica.state.tokens[TOKEN.id].used)
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
+    await killed_before_its_answer(doorstep, port, file, monkeypatch)
     doorstep.commit(RevokeToken(TOKEN.id))
 
     def pause(times: int) -> float:
