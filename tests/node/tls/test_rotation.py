@@ -50,16 +50,22 @@ async def dial_anew(station: Station, peer: str) -> None:
     await station.until(lambda: station.links.count(("up", peer)) > ups)
 
 
+async def linked(stations: Stations, nodes: dict[str, Renewal]) -> list[Station]:
+    """Two of them, with a link up in both directions."""
+    peers = addresses(*nodes)
+    a, b = [await stations(name, peers, tls=node.contexts) for name, node in nodes.items()]
+    await a.until(lambda: ("up", "b") in a.links)
+    await b.until(lambda: ("up", "a") in b.links)
+    return [a, b]
+
+
 async def test_no_link_is_lost_on_the_way_from_one_ca_to_another(
     stations: Stations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "REVOKED_SECONDS", 1.0)
     monkeypatch.setattr(network, "TICK_SECONDS", 0.1)
-    peers = addresses("a", "b")
     nodes = {name: renewal(tmp_path, name) for name in ("a", "b")}
-    a, b = [await stations(n, peers, tls=nodes[n].contexts) for n in ("a", "b")]
-    await a.until(lambda: ("up", "b") in a.links)
-    await b.until(lambda: ("up", "a") in b.links)
+    a, b = await linked(stations, nodes)
     machines = [CaFiles(tmp_path / name / "ca.pem") for name in ("a", "b")]
     one, other = machines
     second = one.make(at(0), ())
@@ -92,11 +98,8 @@ async def test_what_stands_on_a_ca_that_was_dropped_is_cut_off_on_both_lanes(
     """As of somebody who has the key of the first CA, and was there in time."""
     monkeypatch.setattr(link, "REVOKED_SECONDS", 0.3)
     monkeypatch.setattr(network, "TICK_SECONDS", 0.1)
-    peers = addresses("a", "b")
     nodes = {name: renewal(tmp_path, name) for name in ("a", "b")}
-    a, b = [await stations(n, peers, tls=nodes[n].contexts) for n in ("a", "b")]
-    await a.until(lambda: ("up", "b") in a.links)
-    await b.until(lambda: ("up", "a") in b.links)
+    a, b = await linked(stations, nodes)
     replace_alone(tmp_path / "a", nodes["a"])
     await a.until(lambda: ("down", "b") in a.links)
     await refused(a, "untrusted_ca")
