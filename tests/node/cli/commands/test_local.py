@@ -47,10 +47,11 @@ def acting(effective: str | None) -> dict[str, Any]:
     return {"items": [*nodes[:2], nodes[2] | {"effective_role": effective}], "next": None}
 
 
-def fleet_of(devices: int) -> dict[str, Any]:
-    """The cluster's answer with so many devices registered."""
+def fleet_of(devices: int, offline: int = 0) -> dict[str, Any]:
+    """The cluster's answer with so many devices registered, of which some are not heard of."""
     cluster = READS["/v1/cluster"]
-    return {"/v1/cluster": cluster | {"fleet": cluster["fleet"] | {"total_slaves": devices}}}
+    counts = {"total_slaves": devices, "offline_devices": offline}
+    return {"/v1/cluster": cluster | {"fleet": cluster["fleet"] | counts}}
 
 
 def test_up_detached_waits_for_a_primary_and_says_what_to_try(
@@ -81,7 +82,8 @@ def test_up_detached_waits_for_a_primary_and_says_what_to_try(
 def test_up_shows_the_log_of_devices_that_will_not_start(
     fakes: Prepare, stationkeep: Run, tmp_path: Path
 ) -> None:
-    result = stationkeep("up", "--detach", *fakes(ends="devices"))
+    of_an_earlier_run = fleet_of(12, offline=12)
+    result = stationkeep("up", "--detach", *fakes(ends="devices", **of_an_earlier_run))
     assert result.exit_code == 1
     assert "the simulated devices ended at their start" in result.stderr
     assert "    no such profile" in result.stderr
