@@ -74,9 +74,10 @@ class Client:
     ) -> None:
         """`token`: None: that of the environment or the context, if there is one."""
         access = contexts.access(url) if token is None else contexts.Access(url, token)
+        if access.url is not None:
+            access = access._replace(url=named(access.url))
         self._access, self._token = access, access.token
-        self.url = DEFAULT_URL if access.url is None else named(access.url)
-        self._named = access.url is not None
+        self.url = access.url or DEFAULT_URL
         self._data_dir = data_dir
 
     def at(self, address: str) -> "Client":
@@ -166,7 +167,7 @@ class Client:
     def _request(self, call: exchange.Call) -> exchange.Answer:
         """The answer; a problem document is raised as an error."""
         try:
-            answer = answer_of(self._addresses(), call)
+            answer = answer_of(self.addresses, call)
         except UnicodeEncodeError as error:
             raise UsageError(f"{error.object[error.start :]!r}: must be UTF-8") from error
         except errors.OutcomeUnknownError as error:
@@ -185,10 +186,10 @@ class Client:
             raise NoQuorumError(problem.line + see("failover"))
         raise (MissingError if problem.status == 404 else CommandError)(problem.line)
 
-    def _addresses(self) -> list[str]:
-        alone = self._named or self._token
-        others = self._access.others if alone else [*http_addresses(self._data_dir).values()]
-        return [self.url, *(url for url in others if url != self.url)]
+    @property
+    def addresses(self) -> list[str]:
+        """Whom this one asks: the one that answered last, and then the others."""
+        return list(dict.fromkeys([self.url, *self._access.addresses(self._data_dir)]))
 
     def _moved_to(self, url: str) -> None:
         if url != self.url:

@@ -16,6 +16,7 @@ from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.client.exchange import DEFAULT_URL
+from stationkeep.node.local.manifest import http_addresses
 from stationkeep.node.security import trust
 from stationkeep.node.security.credentials import PLAIN_RULE, VARIABLE, Credentials
 from stationkeep.node.security.tokens import TokenFault, parse
@@ -60,6 +61,13 @@ class Access(NamedTuple):
         """Those of whom were told that may be shown the token."""
         allowed = self.credentials.may_go
         return [url for url in self.told if allowed(url)]
+
+    def addresses(self, data_dir: Path) -> list[str]:
+        """Whom to ask, one after the other. The nodes of a local cluster come into it only where
+        neither an address nor a token is given: for all others they are another cluster."""
+        alone = self.url is not None or self.token
+        others = self.others if alone else http_addresses(data_dir).values()
+        return list(dict.fromkeys([self.url or DEFAULT_URL, *others]))
 
     @property
     def credentials(self) -> Credentials:

@@ -95,9 +95,9 @@ def action_line(action: dict[str, Any]) -> str:
 
 
 def rollout_line(rollout: dict[str, Any]) -> str:
-    """`running; stage dev, soaking; 12 devices are updated`."""
-    updated = f"{rollout['updated']:,} devices are updated"
-    return f"{rollout['state']}; stage {rollout_wording.standing(rollout)}; {updated}"
+    """`running; stage dev, soaking; 12 updated`."""
+    standing, updated = rollout_wording.standing(rollout), rollout["updated"]
+    return f"{rollout['state']}; stage {standing}; {updated:,} updated"
 
 
 def has_halted(rollout: dict[str, Any]) -> bool:

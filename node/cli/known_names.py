@@ -20,8 +20,7 @@ from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.cli import contexts
 from stationkeep.node.cli.client import named
 from stationkeep.node.cli.completion import Asked
-from stationkeep.node.client.exchange import DEFAULT_URL
-from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
+from stationkeep.node.local.manifest import DEFAULT_DATA_DIR
 from stationkeep.node.security import trust
 from stationkeep.node.security.credentials import bearer
 from stationkeep.node.system.addresses import split_url
@@ -97,11 +96,8 @@ def _whom(asked: Asked) -> Iterator[tuple[str, str]]:
     if "ca" in asked.options:
         os.environ[trust.VARIABLE] = str(Path(asked.options["ca"]).expanduser())
     access = contexts.access(asked.options.get("url") or os.environ.get("STATIONKEEP_URL") or None)
-    yield named(access.url or DEFAULT_URL), access.token
-    alone = access.url or access.token
-    others = access.others if alone else http_addresses(DEFAULT_DATA_DIR).values()
-    for url in others:
-        yield url, access.token
+    for url in access.addresses(DEFAULT_DATA_DIR):
+        yield named(url), access.token
 
 
 def _get(url: str, path: str, token: str, deadline: float) -> bytes:

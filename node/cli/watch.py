@@ -28,9 +28,8 @@ from stationkeep.node.cli.failures import (
 from stationkeep.node.cli.output import console
 from stationkeep.node.cli.rendering import screen
 from stationkeep.node.cli.rendering.screen import Picture
-from stationkeep.node.client.exchange import DEFAULT_URL, MOST_BYTES, Answer, open_http
+from stationkeep.node.client.exchange import MOST_BYTES, Answer, open_http
 from stationkeep.node.client.nodes import Addresses
-from stationkeep.node.local.manifest import http_addresses
 from stationkeep.node.system.addresses import member_urls
 from stationkeep.node.system.printable import all_printable
 from stationkeep.node.wire.http_body import read
@@ -64,11 +63,8 @@ class Sources(Addresses):
 
 
 def starting_points(url: str | None, data_dir: Path) -> list[str]:
-    """The first addresses: the one given, or the default one, then others that a context knows, and
-    those of the local cluster."""
-    access = contexts.access(url)
-    first = DEFAULT_URL if access.url is None else named(access.url)
-    return [first, *access.others, *http_addresses(data_dir).values()]
+    """The first addresses: whom any command asks."""
+    return [named(one) for one in contexts.access(url).addresses(data_dir)]
 
 
 async def take(http: httpx.AsyncClient, url: str) -> Picture:

@@ -14,7 +14,7 @@ from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.commands.rollout_files import DescribedRollout, rollout_path, send_draft
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.following import follow_rollout, has_halted
-from stationkeep.node.cli.options import DEFAULT_DATA_DIR, UrlOption, client
+from stationkeep.node.cli.options import UrlOption, client
 from stationkeep.node.cli.output import note, say
 from stationkeep.node.cli.rendering.wording import clock
 from stationkeep.node.cli.sending import send
@@ -58,10 +58,7 @@ def demo_rollout(
 @contextlib.contextmanager
 def _devices(node: Client, ids: list[str]) -> Iterator[None]:
     """Simulated devices, until they are not needed any more; then nobody knows them."""
-    from stationkeep.node.cli.watch import starting_points  # noqa: PLC0415 - imports Rich
-
-    addresses = dict.fromkeys([node.url, *starting_points(None, DEFAULT_DATA_DIR)])
-    urls = [part for address in addresses for part in ("--url", address)]
+    urls = [part for address in node.addresses for part in ("--url", address)]
     process = subprocess.Popen(
         [
             *NODE_COMMAND, "devices", "simulate", "--count", str(len(ids)), "--prefix", PREFIX,
@@ -129,7 +126,7 @@ def _watch(node: Client, path: str, name: str) -> None:
     from stationkeep.node.cli.rendering import rollout_screen  # noqa: PLC0415
 
     watch.run(
-        [node.url, *watch.starting_points(None, DEFAULT_DATA_DIR)],
+        node.addresses,
         once=False,
         take=watch.take_rollout(name),
         draw=rollout_screen.frame,

@@ -130,6 +130,17 @@ def test_the_token_of_a_context_in_the_environment_goes_to_no_other_address(
     assert network.shown == {f"https://{OWN}"}
 
 
+@pytest.mark.parametrize("command", ASKING, ids=str)
+def test_who_names_a_node_asks_none_of_the_cluster_that_is_about(
+    command: Command, network: Network, stationkeep: Run, tmp_path: Path
+) -> None:
+    """Not even where that node does not answer: it would be another cluster's answer."""
+    for network.dead in (set(), {OWN}):
+        for arguments in command.variants(tmp_path / "file"):
+            stationkeep(*arguments, "--url", f"http://{OWN}")
+    assert LYING_ABOUT not in network.asked
+
+
 def log_in(stationkeep: Run, scheme: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(TOKEN)
