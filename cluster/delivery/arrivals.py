@@ -7,7 +7,7 @@ import numpy as np
 
 from stationkeep.cluster.commands import RegisterDevices, RemoveDevice
 from stationkeep.cluster.delivery.failures import note_failures
-from stationkeep.cluster.delivery.members import present, running, version_of
+from stationkeep.cluster.delivery.members import present, running, told_again, version_of
 from stationkeep.cluster.delivery.steps import Wait, close_if_over, may, take
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Deployment
@@ -62,6 +62,7 @@ def _compare(
     other = said & ~runs & may(Cause.REVERSION, states)
     reverted = _not_superseded(step, deployment, positions[other], artifact.component)
     runs &= ~_is_being_updated(step, deployment, roster, positions)
+    runs &= ~told_again(step.state, deployment, positions)
     installed = positions[runs & may(Cause.INSTALLED, states)]
     overtaken = positions[newer & may(Cause.NEWER, states)]
     take(step, deployment, installed, Cause.INSTALLED)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stationkeep.cluster.deployments.artifacts import Artifact
-from stationkeep.cluster.deployments.deployment import Target
+from stationkeep.cluster.deployments.deployment import Deployment, Target
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.deployments.versions import is_newer
@@ -18,6 +18,7 @@ from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.selector import parse
 from stationkeep.cluster.devices.table import Column, Kind
 from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused
 from stationkeep.cluster.suggestion import unknown
 
@@ -116,6 +117,24 @@ def present(fleet: Fleet, roster: Roster, rows: Column, births: Column) -> Colum
     places = roster.find(rows, births)
     there = (places >= 0) & (fleet.table.birth[roster.row[places]] == births)
     return np.where(there, places, -1)
+
+
+def told_again(state: ClusterState, deployment: Deployment, positions: Column) -> Column:
+    """Which of these tasks, of a stage of a rollout, were unreached and left to another stage of it
+    that has told the device since: what the device does counts there, and once."""
+    rosters = state.deployments.rosters
+    roster = rosters[deployment.number]
+    left = roster.state[positions] == TaskState.UNREACHED.code
+    found = np.zeros(len(positions), bool)
+    rollout = state.rollouts.known.get(deployment.rollout) if left.any() else None
+    for number in rollout.deployments if rollout is not None else ():
+        theirs = rosters.get(number)
+        if number == deployment.number or theirs is None:
+            continue
+        places = theirs.find(roster.row[positions], roster.birth[positions])
+        found |= (places >= 0) & (theirs.state[places] != TaskState.UNREACHED.code)
+    again: Column = left & found
+    return again
 
 
 def running(fleet: Fleet, roster: Roster, positions: Column, artifact: Artifact) -> Column:

@@ -8,7 +8,7 @@ import numpy as np
 from stationkeep.cluster.commands import CancelDeployment, CreateDeployment, RetryTasks
 from stationkeep.cluster.delivery.arrivals import compare_versions
 from stationkeep.cluster.delivery.expiries import stands_since
-from stationkeep.cluster.delivery.members import members_of
+from stationkeep.cluster.delivery.members import members_of, told_again
 from stationkeep.cluster.delivery.openings import (
     Order,
     check_artifact,
@@ -37,7 +37,7 @@ from stationkeep.cluster.deployments.deployment import (
     target_faults,
 )
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
-from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, REVERTED, Roster
+from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, REVERTED
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.names import party
 from stationkeep.cluster.numbers import U32
@@ -169,7 +169,7 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
     if roster is None:
         detail = f"deployment: of {deployment.number} only the tallies are remembered"
         raise Refused(Reason.NOT_IN_STATE, detail)
-    positions = retryable(step.state, roster, command.devices)
+    positions = retryable(step.state, deployment, command.devices)
     if not len(positions):
         detail = "devices: none of these tasks failed, timed out or was unreached"
         raise Refused(Reason.NOT_IN_STATE, detail)
@@ -194,14 +194,15 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
     return {"deployment": deployment.number, "retried": len(positions)}
 
 
-def retryable(state: ClusterState, roster: Roster, devices: tuple[str, ...] = ()) -> Column:
+def retryable(state: ClusterState, deployment: Deployment, devices: tuple[str, ...] = ()) -> Column:
     """Positions of the tasks that may have another attempt, of all or of these devices: of members
-    that still are the devices that were meant."""
-    fleet = state.fleet
+    that still are the devices that were meant. Its roster must be there."""
+    fleet, roster = state.fleet, state.deployments.rosters[deployment.number]
     again = may(Cause.ORDERED_RETRY, roster.state) & (roster.attempt < MAX_ATTEMPTS)
     again &= roster.flags & REVERTED == 0
     again &= fleet.table.birth[roster.row] == roster.birth
     if devices:
         rows = [fleet.row(device) for device in devices]
         again &= np.isin(roster.row, [row for row in rows if row is not None])
-    return np.flatnonzero(again)
+    positions = np.flatnonzero(again)
+    return positions[~told_again(state, deployment, positions)]

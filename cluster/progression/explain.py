@@ -213,7 +213,7 @@ def _say_stage(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[
     if stage.state is StageState.DEPLOYING:
         yield from _say_deploying(state, rollout, stage)
     if stage.state is StageState.INCONCLUSIVE:
-        again = len(retryable(state, state.deployments.rosters[stage.deployment]))
+        again = len(retryable(state, state.deployments.known[stage.deployment]))
         if again:
             yield f"retry gives {again:,} of its tasks another attempt, when it is resumed"
     if stage.state is StageState.SOAKING:

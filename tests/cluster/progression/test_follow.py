@@ -4,6 +4,7 @@ import pytest
 
 from stationkeep.cluster.commands import AdvanceRollout
 from stationkeep.cluster.deployments.deployment import Limits
+from stationkeep.cluster.progression.invariants import each_device_once
 from stationkeep.cluster.rollouts.plan import Plan
 from tests.cluster.fleet.fleets import restored
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
@@ -96,3 +97,22 @@ def test_a_pause_does_not_make_it_follow_longer(driver: RolloutDriver) -> None:
     driver.resume()
     driver.until("succeeded", 5)
     assert len(driver.runs("1.0.0")) == 1
+
+
+def test_who_was_left_to_a_later_stage_counts_there_and_once() -> None:
+    """Its first stage was promoted, so it is watched still when the device installs."""
+    driver = RolloutDriver.with_crowd(6)
+    driver.away = {4}
+    driver.lead(4)
+    limits = Limits(deadline=30_000)
+    stages = one_stage(soak=600_000)
+    driver.begin(Plan(V2, stages=stages, rest=False, follow=FOLLOW, limits=limits))
+    driver.until_stage("all", "deploying")
+    driver.promote(force=True)
+    driver.until_stage("all", "soaking")
+    driver.lead(10)
+    driver.away = set()
+    driver.lead(30)
+    assert driver.runs("2.0.0") == driver.rows
+    assert driver.stage("all").state == "soaking"
+    assert each_device_once(driver.state) is None
