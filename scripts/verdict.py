@@ -2,12 +2,8 @@
 line.
 
 Of a folder it reads the JUnit file of each part and `failed`, the names of parts that failed, one
-a line; of its folder `warnings` the same, which is told and counts for nothing; of its folder
-`again` what became of failed tests that ran once more. Those that passed are unsteady: they are
-told with their reason, and are no failure. Exits with 1 when anything failed.
-
-With `--again FILE` it prints the tests of one part that may run again, an id a line; it exits with
-1 if there are none: many that fail at once are no accident.
+a line; of its folder `warnings` the same, which is told and counts for nothing. Exits with 1 when
+anything failed.
 """
 
 import re
@@ -23,57 +19,37 @@ SAID_LINES = 4
 
 MOST_CHARACTERS = 500
 
-MOST_AGAIN = 3
-"""Failed tests of a part that are run again."""
-
 _IN_A_GROUP = re.compile(r"[ |]+\| [A-Za-z_][\w.]*: ")
 """What an exception says in the traceback of a group of them, where pytest marks nothing."""
 
 
 class Part(NamedTuple):
-    """The tests of one part; `failures`: the id of each → the last lines of what it said;
-    `unsteady`: the same of those that failed, and passed when they ran again."""
+    """The tests of one part; `failures`: the id of each → the last lines of what it said."""
 
     name: str
     tests: int
     skipped: int
     seconds: float
     failures: dict[str, list[str]]
-    unsteady: dict[str, list[str]]
 
 
 def read(file: Path) -> Part:
     """A part from its JUnit file, which is named after it."""
-    root = ElementTree.parse(file).getroot()
-    cases = list(root.iter("testcase"))
-    return Part(
-        file.stem,
-        tests=len(cases),
-        skipped=sum(case.find("skipped") is not None for case in cases),
-        seconds=sum(float(suite.get("time", 0)) for suite in root.iter("testsuite")),
-        failures={
-            _id(case): _reason(what.text or "")
-            for case in cases
-            for what in (*case.iterfind("failure"), *case.iterfind("error"))
-        },
-        unsteady={},
-    )
-
-
-def _passed(file: Path) -> set[str]:
-    """Ids of the tests of a JUnit file that passed."""
-    cases = ElementTree.parse(file).getroot().iter("testcase")
-    return {
-        _id(case)
-        for case in cases
-        if not any(case.find(word) is not None for word in ("failure", "error", "skipped"))
-    }
+    tests, skipped, seconds = 0, 0, 0.0
+    failures: dict[str, list[str]] = {}
+    for suite in ElementTree.parse(file).getroot().iter("testsuite"):
+        seconds += float(suite.get("time", 0))
+        for case in suite.iter("testcase"):
+            tests += 1
+            skipped += case.find("skipped") is not None
+            for what in (*case.iterfind("failure"), *case.iterfind("error")):
+                failures[_id(case)] = _reason(what.text or "")
+    return Part(file.stem, tests, skipped, seconds, failures)
 
 
 def _id(case: ElementTree.Element) -> str:
-    """As pytest takes it; a module that could not be imported has a name only. xdist puts @ and the
-    name of a test's group behind it."""
-    file, name = case.get("file"), re.sub(r"@[\w.-]+$", "", case.get("name", ""))
+    """As pytest takes it; a module that could not be imported has a name only."""
+    file, name = case.get("file"), case.get("name", "")
     return f"{file}::{name}" if file else f"{case.get('classname') or name}"
 
 
@@ -93,7 +69,11 @@ def _reason(text: str) -> list[str]:
 
 def failures(folder: Path, parts: list[Part]) -> list[str]:
     """A text for each test that failed, and for each part that failed without one."""
-    lines = [_told(id_, part, why) for part in parts for id_, why in part.failures.items()]
+    lines = [
+        "\n    ".join([f"{id_} ({part.name})", *why])
+        for part in parts
+        for id_, why in part.failures.items()
+    ]
     explained = {part.name for part in parts if part.failures}
     noted = folder / "failed"
     failed = noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []
@@ -101,23 +81,7 @@ def failures(folder: Path, parts: list[Part]) -> list[str]:
 
 
 def parts(folder: Path) -> list[Part]:
-    return [
-        _settled(read(file), folder / "again" / file.name) for file in sorted(folder.glob("*.xml"))
-    ]
-
-
-def _told(id_: str, part: Part, why: list[str]) -> str:
-    return "\n    ".join([f"{id_} ({part.name})", *why])
-
-
-def _settled(part: Part, again: Path) -> Part:
-    """With what a second run, if there was one, made of its failures."""
-    if not again.exists():
-        return part
-    passed = _passed(again)
-    unsteady = {id_: why for id_, why in part.failures.items() if id_ in passed}
-    failures = {id_: why for id_, why in part.failures.items() if id_ not in passed}
-    return part._replace(failures=failures, unsteady=unsteady)
+    return [read(file) for file in sorted(folder.glob("*.xml"))]
 
 
 def verdict(folder: Path) -> tuple[list[str], bool]:
@@ -126,10 +90,8 @@ def verdict(folder: Path) -> tuple[list[str], bool]:
     warned = failures(warnings, parts(warnings)) if warnings.is_dir() else []
     done = parts(folder)
     failed = failures(folder, done)
-    unsteady = [_told(id_, part, why) for part in done for id_, why in part.unsteady.items()]
     return [
         *(f"WARNING {line}" for line in warned),
-        *(f"UNSTEADY {line}" for line in unsteady),
         *(f"FAILED {line}" for line in failed),
         closing(done, len(failed), len(warned)),
     ], not failed
@@ -138,28 +100,14 @@ def verdict(folder: Path) -> tuple[list[str], bool]:
 def closing(done: list[Part], failed: int, warned: int) -> str:
     """In the manner of pytest."""
     skipped = sum(part.skipped for part in done)
-    unsteady = sum(len(part.unsteady) for part in done)
-    passed = sum(part.tests - part.skipped - len(part.failures) for part in done) - unsteady
-    counts = {
-        "failed": failed, "unsteady": unsteady, "passed": passed, "skipped": skipped,
-        "warnings": warned,
-    }  # fmt: skip
+    passed = sum(part.tests - part.skipped - len(part.failures) for part in done)
+    counts = {"failed": failed, "passed": passed, "skipped": skipped, "warnings": warned}
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     seconds = sum(part.seconds for part in done)
     return f" {said or 'nothing ran'} in {seconds:.2f}s ".center(80, "=")
 
 
-def again(file: Path) -> list[str]:
-    """Ids of the failed tests of this JUnit file, if they may run again."""
-    failed = list(read(file).failures) if file.exists() else []
-    return failed if len(failed) <= MOST_AGAIN else []
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "--again":
-        ids = again(Path(sys.argv[2]))
-        print(*ids, sep="\n")
-        sys.exit(not ids)
     lines, well = verdict(Path(sys.argv[1]))
     print("== all in all", *lines, sep="\n")
     sys.exit(not well)

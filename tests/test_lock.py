@@ -118,51 +118,5 @@ def test_a_warning_is_told_and_fails_nothing(tmp_path: Path) -> None:
     assert lines[-1].strip("= ") == "2 passed, 1 skipped, 1 warnings in 1.50s"
 
 
-def test_what_passes_when_it_runs_again_is_told_and_fails_nothing(tmp_path: Path) -> None:
-    both = XML.replace("test_none", "test_worse[a@b]@group").replace(
-        "<skipped/>", "<error>E no</error>"
-    )
-    (tmp_path / "all.xml").write_text(both)
-    (tmp_path / "again").mkdir()
-    second = tmp_path / "again" / "all.xml"
-
-    second.write_text(re.sub("<failure>.*</failure>", "", both, flags=re.S))
-    code, lines = _run(tmp_path)
-    assert code == 1
-    assert "UNSTEADY tests/test_a.py::test_bad (all)" in lines
-    assert "FAILED tests/test_a.py::test_worse[a@b] (all)" in lines
-    assert lines[-1].strip("= ") == "1 failed, 1 unsteady, 1 passed in 1.50s"
-
-    second.write_text(re.sub("<(failure|error)>.*?</\\1>", "", both, flags=re.S))
-    code, lines = _run(tmp_path)
-    assert code == 0
-    assert lines[-1].strip("= ") == "2 unsteady, 1 passed in 1.50s"
-
-
-def test_what_did_not_run_again_has_failed(tmp_path: Path) -> None:
-    (tmp_path / "all.xml").write_text(XML)
-    (tmp_path / "again").mkdir()
-    (tmp_path / "again" / "all.xml").write_text(
-        re.sub("<failure>.*</failure>", "<skipped/>", XML, flags=re.S)
-    )
-    assert _run(tmp_path)[0] == 1
-
-
-def test_few_that_failed_may_run_again_and_many_not(tmp_path: Path) -> None:
-    one = "tests/test_a.py::test_bad"
-    file = tmp_path / "all.xml"
-    assert verdict.again(file) == []
-    file.write_text(XML)
-    assert verdict.again(file) == [one]
-    case = XML[
-        XML.index(
-            '<testcase classname="tests.test_a" file="tests/test_a.py" name="test_bad"'
-        ) : XML.index("</testsuite>")
-    ]
-    more = "".join(case.replace("test_bad", f"test_bad{n}") for n in range(verdict.MOST_AGAIN))
-    file.write_text(XML.replace("</testsuite>", more + "</testsuite>"))
-    assert verdict.again(file) == []
-
-
 def test_nothing_at_all_is_told_as_that(tmp_path: Path) -> None:
     assert verdict.verdict(tmp_path)[0][-1].strip("= ") == "nothing ran in 0.00s"
