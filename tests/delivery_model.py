@@ -112,6 +112,33 @@ class Fleet:
     deployments: list[Deployment] = field(default_factory=list)
     held: bool = False
     """Paused, or under the storm brake."""
+    paused_until: int | None = None
+    stopped: int | None = None
+    """Since when the deadlines of deployments stand still."""
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def pass_time(self, now: int) -> None:
+        self.now = now
+        if self.paused_until is not None and now >= self.paused_until:
+            self.resume()
+
+    def pause(self, length: int) -> None:
+        self.paused_until = self.now + length
+        if self.stopped is None:
+            self.stopped = self.now
+
+    def resume(self) -> None:
+        for deployment in self.open():
+            deployment.deadline += self.now - self.clock_of(deployment)
+        self.paused_until = self.stopped = None
+
+    def clock_of(self, deployment: Deployment) -> int:
+        """What the deadline of a deployment is compared with."""
+        return self.now if self.stopped is None else max(self.stopped, deployment.opened)
+
+    def over(self, deployment: Deployment) -> bool:
+        return self.stopped is None and self.now >= deployment.deadline
 
     # -- orders ---------------------------------------------------------------------------------
 
@@ -159,7 +186,7 @@ class Fleet:
             task.unanswered = 0
         if again:
             deployment.state, deployment.reason = "open", ""
-            deployment.deadline = self.now + deployment.time
+            deployment.deadline = self.clock_of(deployment) + deployment.time
             for task in deployment.tasks.values():
                 if deployment.version and not task.device.gone:
                     self._compare(deployment, task)
@@ -260,7 +287,7 @@ class Fleet:
             task.reason in RETRYABLE
             and task.attempt <= deployment.retries
             and deployment.state == "open"
-            and self.now < deployment.deadline
+            and not self.over(deployment)
         ):
             task.waits("retry", self.now, task.attempt)
             task.attempt += 1
@@ -292,7 +319,7 @@ class Fleet:
             task.becomes("timed_out", "version_mismatch" if task.claimed else "silent")
             self._try_again(deployment, task)
             return True
-        if task.state == "queued" and now >= deployment.deadline:
+        if task.state == "queued" and self.over(deployment):
             task.becomes(*("timed_out", "silent") if task.begun else ("unreached", "unreached"))
             return True
         return False
@@ -311,7 +338,7 @@ class Fleet:
         claims = [d.tasks[device.id] for d in before if device.id in d.tasks]
         reasons = {
             "held": self.held,
-            "not open": deployment.state != "open" or self.now >= deployment.deadline,
+            "not open": deployment.state != "open" or self.over(deployment),
             "its time": self.now < task.not_before,
             "gone": device.gone,
             "offline": not device.online,

@@ -92,8 +92,12 @@ class Life(RuleBasedStateMachine):
                 for device in self.picked([number]):
                     self.driver.done(RemoveDevice(device.id))
                     self.fleet.remove(device)
+            case "pause":
+                self.driver.done(Pause(3_600_000))
+                self.fleet.pause(3_600_000)
             case _:
-                self.driver.done(Pause(3_600_000) if what == "pause" else Resume())
+                self.driver.done(Resume())
+                self.fleet.resume()
 
     @rule(number=numbers, version=st.sampled_from(VERSIONS))
     def register(self, number: int, version: str) -> None:
@@ -165,7 +169,7 @@ class Life(RuleBasedStateMachine):
         """Time passes, some devices are heard of, and the leader does its duties."""
         for seconds in waits:
             self.driver.wait(seconds * 1_000)
-            self.fleet.now = self.driver.clock
+            self.fleet.pass_time(self.driver.clock)
             heard = [d for d in self.fleet.devices.values() if d not in self.picked(silent)]
             reading = GOOD if charged else LOW
             self.driver.report({self.row(device): reading for device in heard})
@@ -248,6 +252,19 @@ class Life(RuleBasedStateMachine):
     def a_replica_that_was_never_restarted_is_the_same(self) -> None:
         if hasattr(self, "driver"):
             assert self.replay.agrees()
+
+
+def test_a_pause_stops_the_deadline_of_who_was_not_told() -> None:
+    """Seldom drawn: there must be somebody left to tell when the time would be over."""
+    life = Life()
+    order = {"version": "2.0.0", "cap": 1, "retries": 0, "priority": 500, "downgrade": False}
+    life.begin(1, order | {"time": 5_400_000})
+    life.create([0], order | {"time": model.DEADLINE})
+    life.order("pause", 0)
+    life.lead([1_800, 4_400], [0], False)
+    assert life.fleet.deployments[0].tasks["dev-0000"].state == "queued"
+    life.lead([600, 4_400, 4_400], [0], False)
+    assert life.fleet.deployments[0].tasks["dev-0000"].state == "unreached"
 
 
 Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
