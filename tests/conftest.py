@@ -6,8 +6,10 @@ import os
 from hypothesis import HealthCheck, settings
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-# `ci` always runs the same examples: a red run can be repeated, a green one says the same thing
-# twice. `search` looks for new ones and remembers what it found in .hypothesis.
+# `ci` runs the same examples wherever the same modules are loaded: hypothesis also draws constants
+# that it finds in those. So a failure that does not come back by itself comes back beside the tests
+# that ran before it in its worker. `search` looks for new ones and remembers what it found in
+# .hypothesis.
 settings.register_profile("ci", derandomize=True, max_examples=60, database=None, **_COMMON)
 settings.register_profile("search", max_examples=2_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
