@@ -2,7 +2,7 @@
 
 import pytest
 
-from stationkeep.cluster.commands import AdvanceRollout
+from stationkeep.cluster.commands import AdvanceRollout, RetryTasks
 from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.progression.invariants import each_device_once
 from stationkeep.cluster.rollouts.plan import Plan
@@ -116,3 +116,8 @@ def test_who_was_left_to_a_later_stage_counts_there_and_once() -> None:
     assert driver.runs("2.0.0") == driver.rows
     assert driver.stage("all").state == "soaking"
     assert each_device_once(driver.state) is None
+    answer = driver.refused(RetryTasks(driver.stage("all").deployment))
+    assert answer == (
+        "not_in_state",
+        "devices: none of these tasks failed, timed out or was unreached",
+    )
